@@ -19,6 +19,9 @@ var ErrNotFound = errors.New("record not found")
 // ErrConflict means that a record's version is not the one the caller named.
 var ErrConflict = errors.New("record has changed")
 
+// ErrClosed means that the store was closed before the call.
+var ErrClosed = errors.New("store is closed")
+
 // Version counts the changes of a record, from 1 up. As a condition of Put and
 // Delete: Any takes every state, Absent only a record that does not exist.
 type Version int64
@@ -28,6 +31,18 @@ const (
 	Any    Version = -1
 	Absent Version = 0
 )
+
+// Check tells whether a record at version current (Absent: there is none)
+// meets the condition v: nil, ErrConflict, or ErrNotFound.
+func (v Version) Check(current Version) error {
+	switch {
+	case v == Any || v == current:
+		return nil
+	case current == Absent:
+		return ErrNotFound
+	}
+	return ErrConflict
+}
 
 // Record is one stored value.
 type Record struct {
