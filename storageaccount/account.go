@@ -1,0 +1,218 @@
+// Package storageaccount owns storage accounts as resources: names that are
+// unique in the whole platform, the two account keys, what an account shows.
+//
+// The keys are sealed in the account's record and leave it only through
+// listKeys and [Service.Find]. The bytes of an account belong to package blob.
+package storageaccount
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"lapis/armid"
+	"lapis/fault"
+	"lapis/resource"
+	"lapis/secret"
+	"lapis/store"
+)
+
+// TypeName is the resource type.
+const TypeName = "Microsoft.Storage/storageAccounts"
+
+// Account is what the data plane needs to know of an account.
+type Account struct {
+	Name           string
+	ID             armid.ID
+	UID            string // of this incarnation
+	Keys           [2]secret.String
+	AllowSharedKey bool
+	CreatedAt      time.Time
+}
+
+// Config is what the service needs.
+type Config struct {
+	Store  store.Store
+	Tree   *resource.Tree
+	Sealer *secret.Sealer
+	Rand   io.Reader
+	// Containers is the data plane's side of the account.
+	Containers Containers
+}
+
+// Service keeps the accounts.
+type Service struct{ Config }
+
+// New returns the service; register its Types in the tree.
+func New(cfg Config) *Service { return &Service{Config: cfg} }
+
+// names maps an account's name to its resource: names are unique everywhere.
+var names = store.Table[armid.ID]{Name: "storageaccount/name"}
+
+// private is what an account's record keeps to itself.
+type private struct {
+	Keys [2]key `json:"keys"`
+}
+
+type key struct {
+	Sealed  []byte    `json:"sealed"`
+	Created time.Time `json:"created"`
+}
+
+// Find returns an account by its name.
+func (s *Service) Find(ctx context.Context, name string) (Account, error) {
+	var id armid.ID
+	err := s.Store.View(ctx, func(tx store.Reader) error {
+		e, err := names.Get(tx, strings.ToLower(name))
+		id = e.Value
+		return err
+	})
+	if errors.Is(err, store.ErrNotFound) {
+		return Account{}, noAccount(name)
+	}
+	if err != nil {
+		return Account{}, err
+	}
+	r, err := s.Tree.Get(ctx, id)
+	if fault.Is(err, fault.NotFound) {
+		return Account{}, noAccount(name) // its creation was interrupted
+	}
+	if err != nil {
+		return Account{}, err
+	}
+	return s.account(r)
+}
+
+func noAccount(name string) error {
+	return fault.E(fault.NotFound, "ResourceNotFound", "There is no storage account '%s'.", name)
+}
+
+func (s *Service) account(r resource.Resource) (Account, error) {
+	var p private
+	if err := json.Unmarshal(r.Private, &p); err != nil {
+		return Account{}, fmt.Errorf("reading the keys of %s: %w", r.ID, err)
+	}
+	var props struct {
+		AllowSharedKeyAccess *bool `json:"allowSharedKeyAccess"`
+	}
+	if err := r.Decode(&props); err != nil {
+		return Account{}, err
+	}
+	a := Account{
+		Name: r.ID.Name(), ID: r.ID, UID: r.UID, CreatedAt: r.System.CreatedAt,
+		AllowSharedKey: props.AllowSharedKeyAccess == nil || *props.AllowSharedKeyAccess,
+	}
+	for i, k := range p.Keys {
+		plain, err := s.Sealer.Open(label(r.ID), k.Sealed)
+		if err != nil {
+			return Account{}, fmt.Errorf("opening the keys of %s: %w", r.ID, err)
+		}
+		a.Keys[i] = secret.New(string(plain))
+	}
+	return a, nil
+}
+
+func label(id armid.ID) string { return "storage account keys " + id.Key() }
+
+// newKey draws an account key: 64 bytes, in base64, as Azure's are.
+func (s *Service) newKey(id armid.ID, now time.Time) (key, error) {
+	raw := make([]byte, 64)
+	if _, err := io.ReadFull(s.Rand, raw); err != nil {
+		return key{}, err
+	}
+	sealed, err := s.Sealer.Seal(label(id), []byte(base64.StdEncoding.EncodeToString(raw)))
+	return key{Sealed: sealed, Created: now}, err
+}
+
+// claim takes the name for id, unless another account has it.
+func (s *Service) claim(ctx context.Context, id armid.ID) error {
+	holder, err := s.holder(ctx, id.Name())
+	if err != nil {
+		return err
+	}
+	if holder != nil && !holder.Equal(id) {
+		_, err := s.Tree.Get(ctx, *holder)
+		if err == nil {
+			return taken(id.Name())
+		}
+		if !fault.Is(err, fault.NotFound) {
+			return err
+		}
+	}
+	return s.Store.Update(ctx, func(tx store.Tx) error {
+		e, err := names.Get(tx, id.Name())
+		if err == nil && holder != nil && !e.Value.Equal(*holder) && !e.Value.Equal(id) || err == nil && holder == nil && !e.Value.Equal(id) {
+			return taken(id.Name()) // somebody else came first
+		}
+		_, err = names.Put(tx, id.Name(), id, store.Any)
+		return err
+	})
+}
+
+func (s *Service) holder(ctx context.Context, name string) (*armid.ID, error) {
+	var held *armid.ID
+	err := s.Store.View(ctx, func(tx store.Reader) error {
+		e, err := names.Get(tx, name)
+		if err == nil {
+			held = &e.Value
+		}
+		if errors.Is(err, store.ErrNotFound) {
+			return nil
+		}
+		return err
+	})
+	return held, err
+}
+
+func taken(name string) error {
+	return fault.E(fault.Conflict, "StorageAccountAlreadyTaken", "The storage account named %s is already taken.", name).At("name")
+}
+
+var validName = regexp.MustCompile(`^[a-z0-9]{3,24}$`)
+
+func checkName(name string) error {
+	if validName.MatchString(name) {
+		return nil
+	}
+	return fault.E(fault.Invalid, "AccountNameInvalid",
+		"%s is not a valid storage account name. Storage account name must be between 3 and 24 characters in length and use numbers and lower-case letters only.", name).At("name")
+}
+
+var (
+	kinds = []string{"Storage", "StorageV2", "BlobStorage", "FileStorage", "BlockBlobStorage"}
+	skus  = []string{
+		"Standard_LRS", "Standard_GRS", "Standard_RAGRS", "Standard_ZRS", "Premium_LRS", "Premium_ZRS",
+		"Standard_GZRS", "Standard_RAGZRS",
+	}
+)
+
+// checkKind holds kind and sku against what Azure knows and completes them.
+func checkKind(r *resource.Resource) error {
+	var sku struct {
+		Name string `json:"name"`
+	}
+	if len(r.SKU) > 0 {
+		if err := json.Unmarshal(r.SKU, &sku); err != nil {
+			return fault.E(fault.Invalid, "InvalidRequestContent", "The 'sku' of a storage account is an object with a name.").At("sku")
+		}
+	}
+	if !slices.Contains(skus, sku.Name) {
+		return fault.E(fault.Invalid, "InvalidValuesForRequestParameters",
+			"Values for request parameters are invalid: sku. '%s' is none of %s.", sku.Name, strings.Join(skus, ", ")).At("sku.name")
+	}
+	if r.Kind == "" || !slices.Contains(kinds, r.Kind) {
+		return fault.E(fault.Invalid, "InvalidValuesForRequestParameters",
+			"Values for request parameters are invalid: kind. '%s' is none of %s.", r.Kind, strings.Join(kinds, ", ")).At("kind")
+	}
+	tier, _, _ := strings.Cut(sku.Name, "_")
+	full, err := json.Marshal(map[string]string{"name": sku.Name, "tier": tier})
+	r.SKU = full
+	return err
+}
