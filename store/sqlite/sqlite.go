@@ -1,0 +1,175 @@
+// Package sqlite is a [store.Store] in one SQLite file, in WAL mode with
+// synchronous=FULL: when Update returns nil, the change is on disk.
+//
+// Updates run one after another, each in a savepoint of its own, and those
+// that wait at the same time share one commit, hence one fsync. Readers have
+// connections of their own and never wait for the writer.
+//
+// The file, its -wal and its -shm have mode 0600. One process at a time: a
+// second one would work, but its changes would not reach this one's watchers.
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	"lapis/store"
+)
+
+// Store is the backend. Make it with [Open].
+type Store struct {
+	db      *sql.DB
+	writer  *writer
+	readers *readers
+
+	watching sync.Mutex
+	watchers []*watcher
+}
+
+var _ store.Store = (*Store)(nil)
+
+type watcher struct {
+	table string
+	fn    func()
+}
+
+// Open opens the file, or makes it. It fails if the file is no store of ours,
+// or was written by a newer version.
+func Open(path string) (*Store, error) {
+	s, err := open(path)
+	if err != nil {
+		return nil, fmt.Errorf("store %s: %w", path, err)
+	}
+	return s, nil
+}
+
+func open(path string) (_ *Store, err error) {
+	path, err = filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := makeFile(path); err != nil {
+		return nil, err
+	}
+	db, err := sql.Open("sqlite", dsn(path))
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			_ = db.Close()
+		}
+	}()
+	db.SetMaxIdleConns(0) // connections are kept by us, with their statements
+	conn, err := db.Conn(context.Background())
+	if err != nil {
+		return nil, err
+	}
+	if err := migrate(conn, schema()); err != nil {
+		return nil, err
+	}
+	// The first commit made the WAL; its name must survive a crash too.
+	if err := syncFolder(filepath.Dir(path)); err != nil {
+		return nil, err
+	}
+	s := &Store{db: db, readers: &readers{db: db}}
+	s.writer, err = startWriter(conn, s.notify)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// dsn gives the connection string; SQLite reads the path as a URI.
+func dsn(path string) string {
+	q := url.Values{"_pragma": {
+		"busy_timeout(5000)",
+		"journal_mode(WAL)",
+		"synchronous(FULL)",
+		"journal_size_limit(16777216)",
+	}}
+	return (&url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: q.Encode()}).String()
+}
+
+// makeFile sees to mode 0600; SQLite gives -wal and -shm the mode of the file.
+func makeFile(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(f.Chmod(0o600), f.Close()); err != nil {
+		return err
+	}
+	for _, beside := range []string{path + "-wal", path + "-shm"} {
+		if err := os.Chmod(beside, 0o600); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+func syncFolder(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// View runs fn on the snapshot of its first read.
+func (s *Store) View(ctx context.Context, fn func(store.Reader) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return s.readers.view(fn)
+}
+
+// Update runs fn in the caller's goroutine, alone, and returns after the
+// commit that holds its changes.
+func (s *Store) Update(ctx context.Context, fn func(store.Tx) error) error {
+	return s.writer.update(ctx, fn)
+}
+
+// Watch calls fn after each commit that changed the table. A commit may hold
+// the changes of several updates. A call that is under way when stop is
+// called is not waited for.
+func (s *Store) Watch(table string, fn func()) (stop func()) {
+	w := &watcher{table, fn}
+	s.watching.Lock()
+	defer s.watching.Unlock()
+	s.watchers = append(slices.Clone(s.watchers), w)
+	return func() {
+		s.watching.Lock()
+		defer s.watching.Unlock()
+		s.watchers = slices.DeleteFunc(slices.Clone(s.watchers), func(x *watcher) bool { return x == w })
+	}
+}
+
+func (s *Store) notify(changed map[string]bool) {
+	s.watching.Lock()
+	watchers := s.watchers
+	s.watching.Unlock()
+	for _, w := range watchers {
+		if changed[w.table] {
+			w.fn()
+		}
+	}
+}
+
+// Close waits for running updates and views, and folds the WAL into the file.
+func (s *Store) Close() error {
+	if !s.writer.stop() {
+		return nil
+	}
+	s.readers.close()
+	return errors.Join(s.writer.close(), s.db.Close())
+}
