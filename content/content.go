@@ -18,8 +18,12 @@ import (
 // ErrNotFound means that no content has the key.
 var ErrNotFound = errors.New("content not found")
 
+// ErrClosed means that the store was closed before the call.
+var ErrClosed = errors.New("content store is closed")
+
 // Store is a backend. Keys are 1 to 200 characters of a-z 0-9 - _ . and /,
-// with no empty, "." or ".." element.
+// with no empty, "." or ".." element; [CheckKey] tells. A store may be used by
+// many at once, a Writer or Reader by one.
 type Store interface {
 	// Create begins a piece of content.
 	Create(ctx context.Context) (Writer, error)
@@ -37,7 +41,7 @@ type Store interface {
 type Writer interface {
 	io.Writer
 	// Commit makes the content durable under key. A key that is taken is
-	// replaced whole, never torn.
+	// replaced whole, never torn. It ends the Writer, even if it fails.
 	Commit(key string) error
 	// Abort drops what was written. After Commit it does nothing, so it can be deferred.
 	Abort()
