@@ -51,6 +51,9 @@ type Type struct {
 	// FreeParent says that the parent need not exist: it is made of its
 	// children, as an asset is of its versions. The parent's parent must.
 	FreeParent bool
+	// Query replaces the plain list below a parent, for types that are searched
+	// or ordered; params are those of the request.
+	Query func(ctx context.Context, parent armid.ID, params url.Values) ([]Resource, error)
 	// Virtual, when set, serves the type from elsewhere than the tree.
 	Virtual *Virtual
 }
