@@ -1,0 +1,156 @@
+package process
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"time"
+)
+
+// A frame is what goes over the two sockets between lapis and a worker:
+//
+//	length of the payload (4 bytes) | kind (1) | id (8) | payload
+//
+// all big-endian; lapis_worker/frames.py has the same layout.
+type frame struct {
+	kind    byte
+	id      uint64
+	payload []byte
+}
+
+// Kinds on the data socket. A request is answered by a response of the same id.
+const (
+	kindRequest  = 1 // length of meta (4) | meta (JSON, may be empty) | body
+	kindResponse = 2 // status (2) | flags (1) | run() in ns (8) | length of headers (4) | headers (JSON) | body
+)
+
+// Kinds on the control socket. Payloads are JSON or empty.
+const (
+	kindStage  = 16 // to us: {"stage"}
+	kindReady  = 17 // to us: {"meta", "python"}
+	kindFailed = 18 // to us: {"stage", "code", "type", "message", "traceback"}; the process then ends
+	kindPing   = 19 // to the worker
+	kindPong   = 20 // to us, with the ping's id
+	kindWhere  = 21 // to the worker: log what the main thread is doing
+)
+
+// The flags of a response.
+const (
+	flagRan    = 1 // run() returned and its output was sent; the time is valid
+	flagFailed = 2 // run() raised, or answered 500 or more
+)
+
+const (
+	frameHeader  = 4 + 1 + 8
+	answerHeader = 2 + 1 + 8 + 4
+	maxBody      = 100 << 20
+	maxMeta      = 1 << 20
+	maxData      = maxBody + maxMeta + 64
+	maxControl   = 1 << 20
+	readAtOnce   = 1 << 20 // never reserve more than this on the word of a length
+)
+
+var errFrame = errors.New("malformed frame")
+
+// readFrame reads one frame with a payload of at most limit bytes. It returns
+// io.EOF only at the border of a frame.
+func readFrame(r io.Reader, limit int) (frame, error) {
+	var head [frameHeader]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		return frame{}, err
+	}
+	size := int64(binary.BigEndian.Uint32(head[:4]))
+	if size > int64(limit) {
+		return frame{}, fmt.Errorf("%w: %d bytes, more than %d", errFrame, size, limit)
+	}
+	payload, err := readPayload(r, int(size))
+	if err != nil {
+		return frame{}, err
+	}
+	return frame{kind: head[4], id: binary.BigEndian.Uint64(head[5:]), payload: payload}, nil
+}
+
+func readPayload(r io.Reader, size int) ([]byte, error) {
+	payload := make([]byte, min(size, readAtOnce))
+	for read := 0; ; {
+		n, err := io.ReadFull(r, payload[read:])
+		read += n
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF
+			}
+			return nil, err
+		}
+		if read == size {
+			return payload, nil
+		}
+		grown := make([]byte, min(size, 2*len(payload)))
+		copy(grown, payload)
+		payload = grown
+	}
+}
+
+// appendHead appends the head of a frame.
+func appendHead(b []byte, kind byte, id uint64, size int) []byte {
+	b = binary.BigEndian.AppendUint32(b, uint32(size))
+	b = append(b, kind)
+	return binary.BigEndian.AppendUint64(b, id)
+}
+
+// requestFrame gives the pieces of a request frame, to be written together.
+func requestFrame(id uint64, meta, body []byte) net.Buffers {
+	head := make([]byte, 0, frameHeader+4+len(meta))
+	head = appendHead(head, kindRequest, id, 4+len(meta)+len(body))
+	head = binary.BigEndian.AppendUint32(head, uint32(len(meta)))
+	head = append(head, meta...)
+	if len(body) == 0 {
+		return net.Buffers{head}
+	}
+	return net.Buffers{head, body}
+}
+
+// answer is a response frame, taken apart.
+type answer struct {
+	status  int
+	flags   byte
+	runTime time.Duration
+	header  http.Header // nil means application/json and nothing else
+	body    []byte
+}
+
+// parseAnswer takes a response's payload apart. The body is a part of it.
+func parseAnswer(payload []byte) (answer, error) {
+	if len(payload) < answerHeader {
+		return answer{}, fmt.Errorf("%w: a response of %d bytes", errFrame, len(payload))
+	}
+	a := answer{
+		status:  int(binary.BigEndian.Uint16(payload)),
+		flags:   payload[2],
+		runTime: time.Duration(binary.BigEndian.Uint64(payload[3:]) & (1<<63 - 1)),
+	}
+	size := int64(binary.BigEndian.Uint32(payload[11:]))
+	rest := payload[answerHeader:]
+	if size > int64(len(rest)) {
+		return answer{}, fmt.Errorf("%w: headers end after the payload", errFrame)
+	}
+	if a.status < 200 || a.status > 599 {
+		return answer{}, fmt.Errorf("%w: status %d", errFrame, a.status)
+	}
+	a.body = rest[size:]
+	if size == 0 {
+		return a, nil
+	}
+	var pairs [][2]string
+	if err := json.Unmarshal(rest[:size], &pairs); err != nil {
+		return answer{}, fmt.Errorf("%w: headers: %w", errFrame, err)
+	}
+	a.header = make(http.Header, len(pairs))
+	for _, pair := range pairs {
+		a.header.Add(pair[0], pair[1])
+	}
+	return a, nil
+}

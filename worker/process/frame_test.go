@@ -1,0 +1,62 @@
+package process
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func FuzzFrame(f *testing.F) {
+	f.Add(appendHead(nil, kindPong, 7, 0))
+	f.Add(append(appendHead(nil, kindReady, 0, 2), "{}"...))
+	f.Add(append(appendHead(nil, kindResponse, 1, 15), 0, 200, 1, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0))
+	f.Add([]byte{255, 255, 255, 255, 2, 0, 0, 0, 0, 0, 0, 0, 0})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r := bytes.NewReader(data)
+		got, err := readFrame(r, 1<<20)
+		if err != nil {
+			return
+		}
+		again := append(appendHead(nil, got.kind, got.id, len(got.payload)), got.payload...)
+		if !bytes.Equal(again, data[:len(data)-r.Len()]) {
+			t.Errorf("%x became %x", data, again)
+		}
+		if a, err := parseAnswer(got.payload); err == nil && (a.status < 200 || a.runTime < 0) {
+			t.Errorf("accepted %+v", a)
+		}
+	})
+}
+
+func TestMalformedFramesAreRefused(t *testing.T) {
+	if _, err := readFrame(bytes.NewReader(appendHead(nil, 1, 1, 11)), 10); !errors.Is(err, errFrame) {
+		t.Errorf("too long: %v", err)
+	}
+	if _, err := readFrame(bytes.NewReader(appendHead(nil, 1, 1, 5)), 10); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("cut off: %v", err)
+	}
+	if _, err := readFrame(bytes.NewReader(nil), 10); err != io.EOF {
+		t.Errorf("nothing: %v", err)
+	}
+	for name, payload := range map[string][]byte{
+		"short":       {0, 200},
+		"status":      {0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},
+		"headers end": {0, 200, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255},
+		"headers":     {0, 200, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, '{'},
+	} {
+		if _, err := parseAnswer(payload); !errors.Is(err, errFrame) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestLongPayloadIsReadInSteps(t *testing.T) {
+	want := bytes.Repeat([]byte("0123456789abcdef"), 3<<16)
+	data := append(appendHead(nil, kindRequest, 3, len(want)), want...)
+	got, err := readFrame(bytes.NewReader(data), len(want))
+	if err != nil || !cmp.Equal(got.payload, want) {
+		t.Errorf("read %d of %d bytes: %v", len(got.payload), len(want), err)
+	}
+}

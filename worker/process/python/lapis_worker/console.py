@@ -1,0 +1,109 @@
+"""What the script logs and prints: one console, in the line format of Azure's inference server.
+
+Unlike that server's own default, the root logger shows INFO, so that a plain
+logging.info() of a scoring script is seen. A logging.json in the app root or
+beside the script replaces the default.
+"""
+
+from __future__ import annotations
+
+import builtins
+import faulthandler
+import json
+import logging
+import logging.config
+import os
+import sys
+import threading
+import time
+import traceback
+from typing import Any
+
+FORMAT = "%(asctime)s %(levelname).1s [%(process)d] %(name)s - %(message)s"
+TREE_LINES = 200
+
+logger = logging.getLogger("azmlinfsrv")
+
+
+class Formatter(logging.Formatter):
+    """Time in UTC."""
+
+    converter = time.gmtime
+
+
+def setup(app_root: str, script: str) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    faulthandler.enable()
+    _default()
+    _from_file(app_root, script)
+    _catch_print()
+
+
+def _default() -> None:
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(Formatter(FORMAT))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    wanted = os.environ.get("AZUREML_LOG_LEVEL", "INFO").upper()
+    root.setLevel(wanted if wanted in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL") else "INFO")
+    logging.getLogger("azure").setLevel(logging.WARNING)
+
+
+def _from_file(app_root: str, script: str) -> None:
+    beside = os.path.dirname(os.path.join(app_root, script))
+    for folder in (app_root, beside):
+        path = os.path.join(folder, "logging.json")
+        if not os.path.isfile(path):
+            continue
+        try:
+            with open(path, encoding="utf-8") as file:
+                logging.config.dictConfig(json.load(file))
+        except Exception as error:  # a broken file costs the user his settings, not his deployment
+            logger.warning("%s is not used, because it is not a valid logging configuration: %s", path, error)
+        return
+
+
+def _catch_print() -> None:
+    """Log what print() would write, as the logger azmlinfsrv.print; what goes elsewhere goes there."""
+    log = logging.getLogger("azmlinfsrv.print")
+    plain, console = builtins.print, sys.stdout
+
+    def print(*values: Any, sep: str | None = None, end: str | None = None, file: Any = None, flush: bool = False) -> None:  # noqa: A001
+        target = sys.stdout if file is None else file
+        if target is not console or not log.isEnabledFor(logging.INFO):
+            plain(*values, sep=sep, end=end, file=file, flush=flush)
+            return
+        text = (" " if sep is None else sep).join(map(str, values))
+        log.info("%s", text if end is None else text + end.rstrip("\n"))
+
+    builtins.print = print
+
+
+def where(thread: int | None) -> None:
+    """Show what a thread is doing."""
+    frame = sys._current_frames().get(thread) if thread is not None else None
+    if frame is None:
+        return
+    stack = "".join(traceback.format_stack(frame))
+    logger.warning("The script is still busy. Most recent call last:\n%s", stack.rstrip())
+
+
+def tree(folder: str) -> None:
+    """Log the names below the model folder, as a help after a failed init()."""
+    if not folder or not os.path.isdir(folder):
+        return
+    logger.info("Contents of the model folder %s:", folder)
+    shown = 0
+    for parent, folders, files in os.walk(folder):
+        folders.sort()
+        for name in sorted(files):
+            if shown == TREE_LINES:
+                logger.info("... (only the first %d files are shown)", TREE_LINES)
+                return
+            logger.info("  %s", os.path.relpath(os.path.join(parent, name), folder))
+            shown += 1
+
+
+def main_thread() -> int | None:
+    return threading.main_thread().ident

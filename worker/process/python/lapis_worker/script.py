@@ -1,0 +1,189 @@
+"""The user's scoring script: how it is found, checked and called."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import json
+import logging
+import os
+import sys
+import traceback
+from types import ModuleType, TracebackType
+from typing import Any, Callable
+
+IMPORT_ERROR = "UserScriptImportError"
+INIT_FAILED = "UserScriptInitFailed"
+NOT_FOUND = "UserScriptFunctionNotFound"
+TRACE_LIMIT = 48 << 10
+
+logger = logging.getLogger("azmlinfsrv.user_script")
+
+
+class Failure(Exception):
+    """The script cannot serve. Ends the instance before it is ready."""
+
+    def __init__(self, stage: str, code: str, message: str, cause: BaseException | None = None) -> None:
+        super().__init__(message)
+        self.stage, self.code = stage, code
+        self.kind = type(cause).__name__ if cause else ""
+        self.trace = user_trace(cause) if cause else ""
+
+
+class BadInput(Exception):
+    """The request does not fit the script: the status and the message of the answer."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def user_trace(error: BaseException) -> str:
+    """Return the traceback without our own frames; the end is what matters if it is long."""
+    ours = os.path.dirname(os.path.abspath(__file__))
+    step: TracebackType | None = error.__traceback__
+    while step is not None and (
+        step.tb_frame.f_code.co_filename.startswith((ours, "<frozen importlib"))
+    ):
+        step = step.tb_next
+    text = "".join(traceback.format_exception(type(error), error, step))
+    return text if len(text) <= TRACE_LIMIT else "[...]\n" + text[-TRACE_LIMIT:]
+
+
+def said(error: BaseException) -> str:
+    """Describe an exception in one line or a few: its type and what it says."""
+    text = str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+class Script:
+    """A loaded script: init() to call once, call() for each request."""
+
+    def __init__(self, init: Callable[[], Any], run: Callable[..., Any]) -> None:
+        self._init, self._run = init, run
+        self._schema = _schema_decorated(run)
+        try:
+            parameters = list(inspect.signature(run).parameters.values())
+        except (TypeError, ValueError) as error:
+            raise Failure("import", NOT_FOUND, f"run is not a function that can be called: {error}") from None
+        plain = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        if any(parameter.kind not in plain for parameter in parameters):
+            raise Failure("import", IMPORT_ERROR, "run() must not take positional-only parameters, *args or **kwargs.")
+        self.wants_headers = any(parameter.name == "request_headers" for parameter in parameters)
+        self.wants_meta = self.wants_headers or self._schema
+        self._parameters = [parameter for parameter in parameters if parameter.name != "request_headers"]
+        if not self._parameters:
+            raise Failure("import", IMPORT_ERROR, "run() takes no parameter for the input data. Write it as run(data).")
+
+    def init(self) -> None:
+        logger.info("Calling init()")
+        try:
+            self._init()
+        except SystemExit as error:
+            if getattr(error, "by_supervisor", False):
+                raise
+            message = f"init() called sys.exit({'' if error.code is None else repr(error.code)})."
+            raise Failure("init", INIT_FAILED, message, error) from None
+        except BaseException as error:
+            raise Failure("init", INIT_FAILED, f"init() raised {said(error)}", error) from None
+        logger.info("init() has returned")
+
+    def arguments(self, meta: dict[str, Any], body: bytes) -> dict[str, Any]:
+        """Turn a request into run()'s arguments, or raise BadInput."""
+        try:
+            text = str(body, "utf-8")
+        except UnicodeDecodeError as error:
+            raise BadInput(400, f"The request body is not UTF-8: {error}") from None
+        arguments = self._from_object(meta, text) if self._schema else {self._parameters[0].name: text}
+        if self.wants_headers:
+            arguments["request_headers"] = meta.get("headers", {})
+        return arguments
+
+    def run(self, arguments: dict[str, Any]) -> Any:
+        return self._run(**arguments)
+
+    def _from_object(self, meta: dict[str, Any], text: str) -> dict[str, Any]:
+        """Take the arguments of a run() under @input_schema from a JSON object."""
+        if meta.get("method") != "GET" and meta.get("type") != "application/json":
+            raise BadInput(415, "Expects Content-Type to be application/json")
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            raise BadInput(400, f"The request body is not JSON: {error}") from None
+        if not isinstance(data, dict):
+            raise BadInput(400, "The request body is not a JSON object with the parameters of run() as its names.")
+        arguments = {}
+        for parameter in self._parameters:
+            if parameter.name in data:
+                arguments[parameter.name] = data[parameter.name]
+            elif parameter.default is inspect.Parameter.empty:
+                raise BadInput(400, f"The request body lacks the parameter {parameter.name!r} of run().")
+        return arguments
+
+
+def load(app_root: str, name: str) -> Script:
+    """Import the script and check that it has what a scoring script needs."""
+    path = os.path.join(app_root, name)
+    _extend_path(app_root, path)
+    if not os.path.isfile(path):
+        there = ", ".join(sorted(os.listdir(app_root))[:20]) if os.path.isdir(app_root) else "no such folder"
+        raise Failure("import", IMPORT_ERROR, f"There is no scoring script {name} in the code folder, which has: {there}")
+    module = _execute(path)
+    for wanted in ("init", "run"):
+        if not callable(getattr(module, wanted, None)):
+            raise Failure("import", NOT_FOUND, f"The scoring script {name} does not define {wanted}().")
+    _refuse_raw_http(name)
+    # A driver module forwards to the real script, but loses its decorators.
+    driven = getattr(module, "driver_module", None)
+    run = driven.run if isinstance(driven, ModuleType) and hasattr(driven, "run") else module.run
+    return Script(module.init, run)
+
+
+def _extend_path(app_root: str, path: str) -> None:
+    source = os.environ.get("AZUREML_SOURCE_DIRECTORY")
+    folders = [app_root, os.path.dirname(path)]
+    if source:
+        folders.append(os.path.join(app_root, source))
+    sys.path.extend(folder for folder in dict.fromkeys(folders) if folder not in sys.path)
+
+
+def _execute(path: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("entry_module", path)
+    if spec is None or spec.loader is None:
+        raise Failure("import", IMPORT_ERROR, f"The scoring script {os.path.basename(path)} is not a Python file.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["entry_module"] = module
+    name = os.path.basename(path)
+    try:
+        spec.loader.exec_module(module)
+    except SystemExit as error:
+        if getattr(error, "by_supervisor", False):
+            raise
+        raise Failure("import", IMPORT_ERROR, f"{name} called sys.exit() while it was imported.", error) from None
+    except BaseException as error:
+        message = f"{name} cannot be imported: {said(error)}{_hint(error)}"
+        raise Failure("import", IMPORT_ERROR, message, error) from None
+    return module
+
+
+def _hint(error: BaseException) -> str:
+    if not isinstance(error, ModuleNotFoundError) or not error.name:
+        return ""
+    if error.name == "azureml" or error.name.startswith("azureml.contrib"):
+        return ". Raw HTTP scripts (azureml.contrib.services) are not supported yet."
+    return f". Add the package that provides {error.name.split('.')[0]} to the environment's conda file."
+
+
+def _refuse_raw_http(name: str) -> None:
+    for module in list(sys.modules.values()):
+        if getattr(module, "__name__", "").endswith("aml_request") and getattr(module, "_rawHttpRequested", False):
+            message = f"run() of {name} is under @rawhttp, which is not supported yet. Use run(data), which gets the body as text."
+            raise Failure("import", IMPORT_ERROR, message)
+
+
+def _schema_decorated(run: Callable[..., Any]) -> bool:
+    if "inference_schema" not in sys.modules:
+        return False
+    from inference_schema.schema_util import is_schema_decorated
+
+    return bool(is_schema_decorated(run))

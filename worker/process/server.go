@@ -1,0 +1,263 @@
+package process
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"mime"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"lapis/worker"
+)
+
+// This file is the HTTP contract of azureml-inference-server-http 1.5: routes,
+// ids and the bodies of errors, as that server's documentation has them.
+
+const (
+	serverVersion = "azmlinfsrv/1.5.1"
+	idLimit       = 100 // characters of a request id
+	json8         = "application/json"
+
+	headerRequestID       = "X-Request-Id"
+	headerLegacyID        = "X-Ms-Request-Id"
+	headerClientRequestID = "X-Ms-Client-Request-Id"
+	headerServerVersion   = "X-Ms-Server-Version"
+	headerRunFailed       = "X-Ms-Run-Function-Failed"
+	headerRunTime         = "X-Ms-Run-Fn-Exec-Ms"
+	headerTraceID         = "Traceid"
+)
+
+// route is one row of the inference server's table.
+type route struct {
+	path    string
+	methods []string
+	serve   func(*instance, context.Context, *worker.Request) (*worker.Response, error)
+	logged  bool // in the access lines
+}
+
+func routes() []route {
+	return []route{
+		{"/", []string{http.MethodGet, http.MethodHead}, (*instance).serveHealth, false},
+		{"/score", []string{http.MethodPost, http.MethodGet}, (*instance).serveScore, true},
+		{"/score", []string{http.MethodOptions}, (*instance).serveOptions, true},
+		{"/swagger.json", []string{http.MethodGet}, (*instance).serveSwagger, true},
+	}
+}
+
+// Score answers as the inference server does.
+func (i *instance) Score(ctx context.Context, req *worker.Request) (*worker.Response, error) {
+	select {
+	case <-i.ready:
+	default:
+		return nil, fmt.Errorf("instance %s is not ready", i.spec.Name)
+	}
+	known := false
+	for _, row := range i.runtime.routes {
+		if row.path != req.Path {
+			continue
+		}
+		known = true
+		for _, method := range row.methods {
+			if method == req.Method {
+				return i.serve(ctx, row, req)
+			}
+		}
+	}
+	if known {
+		return message(http.StatusMethodNotAllowed, "The method "+req.Method+" is not allowed for "+req.Path+"."), nil
+	}
+	return message(http.StatusNotFound, "There is nothing at "+req.Path+". The script is served at /score."), nil
+}
+
+// serve checks and adds the ids, and logs the request.
+func (i *instance) serve(ctx context.Context, row route, req *worker.Request) (*worker.Response, error) {
+	start := i.runtime.cfg.Now()
+	ids, problem := idsOf(req)
+	var resp *worker.Response
+	if problem != "" {
+		resp = message(http.StatusRequestHeaderFieldsTooLarge, problem)
+		resp.Header.Set(headerRunFailed, "False")
+	} else {
+		var err error
+		if resp, err = row.serve(i, ctx, req); err != nil {
+			return nil, err
+		}
+	}
+	for name, value := range ids {
+		resp.Header.Set(name, value)
+	}
+	resp.Header.Set(headerServerVersion, serverVersion)
+	if trace := req.Header.Get(headerTraceID); trace != "" {
+		resp.Header.Set(headerTraceID, trace)
+	}
+	if row.logged {
+		took := i.runtime.cfg.Now().Sub(start)
+		i.console.say("I", "azmlinfsrv", "%s %s %d %.3fms %d", req.Method, target(req), resp.Status, milliseconds(took), len(resp.Body))
+	}
+	return resp, nil
+}
+
+// target is the request's path and query, safe to log.
+func target(req *worker.Request) string {
+	u := url.URL{Path: req.Path, RawQuery: req.RawQuery}
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return '?'
+		}
+		return r
+	}, u.String())
+}
+
+// idsOf gives the ids that the answer carries: x-ms-request-id is the older
+// name of the client's id, and is never empty.
+func idsOf(req *worker.Request) (ids map[string]string, problem string) {
+	legacy, client := req.Header.Get(headerLegacyID), req.Header.Get(headerClientRequestID)
+	if len(req.ID) > idLimit {
+		return nil, fmt.Sprintf("x-request-id must not have more than %d characters", idLimit)
+	}
+	if len(legacy) > idLimit || len(client) > idLimit {
+		return map[string]string{headerRequestID: req.ID},
+			fmt.Sprintf("x-ms-request-id and x-ms-client-request-id must not have more than %d characters", idLimit)
+	}
+	if client == "" {
+		client = legacy
+	}
+	if legacy == "" {
+		legacy = client
+	}
+	if legacy == "" {
+		legacy = req.ID
+	}
+	ids = map[string]string{headerRequestID: req.ID, headerLegacyID: legacy}
+	if client != "" {
+		ids[headerClientRequestID] = client
+	}
+	return ids, ""
+}
+
+func (i *instance) serveHealth(context.Context, *worker.Request) (*worker.Response, error) {
+	return text("Healthy"), nil
+}
+
+func (i *instance) serveOptions(context.Context, *worker.Request) (*worker.Response, error) {
+	return text(""), nil
+}
+
+// serveScore runs the script.
+func (i *instance) serveScore(ctx context.Context, req *worker.Request) (*worker.Response, error) {
+	body := req.Body
+	switch {
+	case req.Method == http.MethodGet:
+		var err error
+		if body, err = queryBody(req.RawQuery); err != nil {
+			return failed(message(http.StatusBadRequest, "The query is malformed: "+err.Error()), false), nil
+		}
+	case isForm(req) && len(body) > 0:
+		// The real server's web framework takes a form's body for itself.
+		i.console.say("W", "azmlinfsrv", "The request's Content-Type is a form's, so run() gets an empty text, as on Azure. Send application/json.")
+		body = nil
+	}
+	if len(body) > maxBody {
+		return failed(message(http.StatusRequestEntityTooLarge, fmt.Sprintf("The request body has %d bytes, more than %d.", len(body), maxBody)), false), nil
+	}
+	meta, err := i.metaOf(req)
+	if err != nil {
+		return failed(message(http.StatusRequestHeaderFieldsTooLarge, err.Error()), false), nil
+	}
+	a, err := i.call(ctx, meta, body)
+	if err != nil {
+		return nil, err
+	}
+	return drawAnswer(a), nil
+}
+
+// drawAnswer makes an HTTP answer of the script's.
+func drawAnswer(a answer) *worker.Response {
+	resp := &worker.Response{Status: a.status, Header: a.header, Body: a.body}
+	if resp.Header == nil {
+		resp.Header = http.Header{"Content-Type": {json8}}
+	}
+	for _, name := range []string{"Content-Length", "Connection", "Transfer-Encoding", "Keep-Alive", "Upgrade", "Trailer"} {
+		resp.Header.Del(name)
+	}
+	if a.flags&flagRan != 0 {
+		resp.RunTime = a.runTime
+		resp.Header.Set(headerRunTime, strconv.FormatFloat(milliseconds(a.runTime), 'f', 3, 64))
+	}
+	return failed(resp, a.flags&flagFailed != 0)
+}
+
+// metaOf is what goes with the body, if the script wants it.
+func (i *instance) metaOf(req *worker.Request) ([]byte, error) {
+	i.mu.Lock()
+	wanted := i.meta
+	i.mu.Unlock()
+	if !wanted {
+		return nil, nil
+	}
+	headers := make(map[string]string, len(req.Header)+1)
+	for name, values := range req.Header {
+		headers[name] = strings.Join(values, ",")
+	}
+	headers[headerRequestID] = req.ID
+	kind, _, _ := mime.ParseMediaType(req.Header.Get("Content-Type"))
+	meta, err := json.Marshal(map[string]any{"method": req.Method, "type": kind, "headers": headers})
+	if err == nil && len(meta) > maxMeta {
+		err = fmt.Errorf("the request headers have more than %d bytes", maxMeta)
+	}
+	return meta, err
+}
+
+// queryBody makes the JSON object that stands for a GET's query. A value that
+// is JSON is taken as that, any other as a text; a repeated name is a list.
+func queryBody(query string) ([]byte, error) {
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return nil, err
+	}
+	object := make(map[string]any, len(values))
+	for name, list := range values {
+		parsed := make([]any, len(list))
+		for n, value := range list {
+			parsed[n] = value
+			if json.Valid([]byte(value)) {
+				parsed[n] = json.RawMessage(value)
+			}
+		}
+		object[name] = parsed
+		if len(parsed) == 1 {
+			object[name] = parsed[0]
+		}
+	}
+	return json.Marshal(object)
+}
+
+func isForm(req *worker.Request) bool {
+	kind, _, _ := mime.ParseMediaType(req.Header.Get("Content-Type"))
+	return kind == "application/x-www-form-urlencoded" || kind == "multipart/form-data"
+}
+
+func text(body string) *worker.Response {
+	return &worker.Response{Status: http.StatusOK, Body: []byte(body), Header: http.Header{"Content-Type": {"text/html; charset=utf-8"}}}
+}
+
+// message is the body that the inference server gives to its own errors.
+func message(status int, body string) *worker.Response {
+	data, _ := json.Marshal(map[string]string{"message": body}) // texts cannot fail
+	return &worker.Response{Status: status, Body: data, Header: http.Header{"Content-Type": {json8}}}
+}
+
+func failed(resp *worker.Response, byRun bool) *worker.Response {
+	value := "False"
+	if byRun {
+		value = "True"
+	}
+	resp.Header.Set(headerRunFailed, value)
+	return resp
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -1,0 +1,121 @@
+// Package worker is the seam between scoring and whatever runs a user's
+// scoring script: a process on this machine (package process), later a pod.
+//
+// A Runtime starts instances of a Spec. An instance is one running copy of a
+// script: it becomes ready after init(), answers requests with run(), tells
+// when it has ended and why, and can be probed while it is busy. It behaves
+// like the HTTP server of Azure's inference images, without the sockets:
+// Score takes a method and a path, and gives the answer of that server.
+//
+// The package knows nothing of Azure's resources; it is told what to run.
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+)
+
+// Spec says what one instance runs.
+type Spec struct {
+	Name   string   // for logs, such as "my-endpoint/blue/0"
+	Python string   // the interpreter's path
+	Dir    string   // the app root and working folder, absolute
+	Script string   // the entry script, relative to Dir
+	Env    []string // the whole environment, as NAME=value; nothing is inherited
+
+	// Log takes the console: whole lines, already formatted, from several goroutines
+	// one at a time. It must not block for long. nil drops them.
+	Log io.Writer
+
+	// InitTimeout ends an instance that is not ready in time. 0 means never.
+	InitTimeout time.Duration
+}
+
+// Runtime starts instances.
+type Runtime interface {
+	// Start returns once the instance has been started, not when it is ready.
+	// ctx covers the start alone, not the life of the instance.
+	Start(ctx context.Context, spec Spec) (Instance, error)
+}
+
+// Instance is one running copy of a scoring script. Its methods may be called
+// from several goroutines.
+type Instance interface {
+	// Ready is closed when init() has returned.
+	Ready() <-chan struct{}
+
+	// Done is closed when the instance has ended and nothing of it is left.
+	Done() <-chan struct{}
+
+	// Err says why the instance ended: nil after Stop, else an *ExitError.
+	// It is valid once Done is closed.
+	Err() error
+
+	// Score gives the inference server's answer, whatever its status.
+	// It returns ErrExited if the instance ends before it has answered, and
+	// ctx's error if ctx ends first: the script then goes on with the request,
+	// and only Stop gets it off.
+	Score(ctx context.Context, req *Request) (*Response, error)
+
+	// Probe returns nil if the instance lives, however busy its script is.
+	Probe(ctx context.Context) error
+
+	// Stop asks the instance to end, and kills it after a grace or when ctx
+	// ends, whichever is first. It returns when the instance is gone.
+	Stop(ctx context.Context) error
+}
+
+// Request is one call of the inference server.
+type Request struct {
+	ID       string // becomes x-request-id
+	Method   string
+	Path     string // decoded, such as /score
+	RawQuery string
+	Header   http.Header // canonical names, no credentials
+	Body     []byte
+}
+
+// Response is the inference server's answer.
+type Response struct {
+	Status  int
+	Header  http.Header
+	Body    []byte
+	RunTime time.Duration // what run() took; 0 if it did not return
+}
+
+// ErrExited means that an instance ended while it had the request.
+var ErrExited = errors.New("the instance ended before it had answered")
+
+// The stages of an instance's life, as an ExitError names them.
+const (
+	StageStart  = "start"  // the interpreter had not reached the script
+	StageImport = "import" // the script was being imported
+	StageInit   = "init"   // init() was running
+	StageRun    = "run"    // the instance had been ready
+)
+
+// The codes of an ExitError. The first three are Azure's.
+const (
+	CodeImportError      = "UserScriptImportError"
+	CodeInitFailed       = "UserScriptInitFailed"
+	CodeFunctionNotFound = "UserScriptFunctionNotFound"
+	CodeStartFailed      = "WorkerStartFailed"
+	CodeExited           = "UserScriptExited"
+)
+
+// ExitError says why an instance ended by itself.
+type ExitError struct {
+	Stage     string // one of the Stage constants
+	Code      string // one of the Code constants
+	Type      string // the Python exception's type, "" if there was none
+	Message   string // one sentence or more for the script's author
+	Traceback string // Python's, or the console's last lines; "" if there is nothing
+	Status    string // how the process ended, such as "exit status 3"
+}
+
+// Error returns code and message.
+func (e *ExitError) Error() string { return fmt.Sprintf("%s: %s", e.Code, e.Message) }
