@@ -9,7 +9,6 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"regexp"
@@ -21,7 +20,6 @@ import (
 	"lapis/fault"
 	"lapis/resource"
 	"lapis/secret"
-	"lapis/store"
 )
 
 // TypeName is the resource type.
@@ -39,7 +37,6 @@ type Account struct {
 
 // Config is what the service needs.
 type Config struct {
-	Store  store.Store
 	Tree   *resource.Tree
 	Sealer *secret.Sealer
 	Rand   io.Reader
@@ -53,9 +50,6 @@ type Service struct{ Config }
 // New returns the service; register its Types in the tree.
 func New(cfg Config) *Service { return &Service{Config: cfg} }
 
-// names maps an account's name to its resource: names are unique everywhere.
-var names = store.Table[armid.ID]{Name: "storageaccount/name"}
-
 // private is what an account's record keeps to itself.
 type private struct {
 	Keys [2]key `json:"keys"`
@@ -68,21 +62,9 @@ type key struct {
 
 // Find returns an account by its name.
 func (s *Service) Find(ctx context.Context, name string) (Account, error) {
-	var id armid.ID
-	err := s.Store.View(ctx, func(tx store.Reader) error {
-		e, err := names.Get(tx, strings.ToLower(name))
-		id = e.Value
-		return err
-	})
-	if errors.Is(err, store.ErrNotFound) {
-		return Account{}, noAccount(name)
-	}
-	if err != nil {
-		return Account{}, err
-	}
-	r, err := s.Tree.Get(ctx, id)
+	r, err := s.names().Find(ctx, name)
 	if fault.Is(err, fault.NotFound) {
-		return Account{}, noAccount(name) // its creation was interrupted
+		return Account{}, noAccount(name)
 	}
 	if err != nil {
 		return Account{}, err
@@ -131,45 +113,8 @@ func (s *Service) newKey(id armid.ID, now time.Time) (key, error) {
 	return key{Sealed: sealed, Created: now}, err
 }
 
-// claim takes the name for id, unless another account has it.
-func (s *Service) claim(ctx context.Context, id armid.ID) error {
-	holder, err := s.holder(ctx, id.Name())
-	if err != nil {
-		return err
-	}
-	if holder != nil && !holder.Equal(id) {
-		_, err := s.Tree.Get(ctx, *holder)
-		if err == nil {
-			return taken(id.Name())
-		}
-		if !fault.Is(err, fault.NotFound) {
-			return err
-		}
-	}
-	return s.Store.Update(ctx, func(tx store.Tx) error {
-		e, err := names.Get(tx, id.Name())
-		if err == nil && holder != nil && !e.Value.Equal(*holder) && !e.Value.Equal(id) || err == nil && holder == nil && !e.Value.Equal(id) {
-			return taken(id.Name()) // somebody else came first
-		}
-		_, err = names.Put(tx, id.Name(), id, store.Any)
-		return err
-	})
-}
-
-func (s *Service) holder(ctx context.Context, name string) (*armid.ID, error) {
-	var held *armid.ID
-	err := s.Store.View(ctx, func(tx store.Reader) error {
-		e, err := names.Get(tx, name)
-		if err == nil {
-			held = &e.Value
-		}
-		if errors.Is(err, store.ErrNotFound) {
-			return nil
-		}
-		return err
-	})
-	return held, err
-}
+// names are those of accounts, unique in the whole platform.
+func (s *Service) names() resource.Names { return s.Tree.Names("storageaccount") }
 
 func taken(name string) error {
 	return fault.E(fault.Conflict, "StorageAccountAlreadyTaken", "The storage account named %s is already taken.", name).At("name")

@@ -8,7 +8,6 @@ import (
 	"lapis/armid"
 	"lapis/fault"
 	"lapis/resource"
-	"lapis/store"
 )
 
 // Containers is what the data plane does for Resource Manager. Accounts are
@@ -27,16 +26,6 @@ type Container struct {
 	Metadata map[string]string
 	Modified time.Time
 	ETag     string
-}
-
-func (s *Service) release(ctx context.Context, id armid.ID) error {
-	return s.Store.Update(ctx, func(tx store.Tx) error {
-		e, err := names.Get(tx, id.Name())
-		if err != nil || !e.Value.Equal(id) {
-			return nil
-		}
-		return names.Delete(tx, id.Name(), store.Any)
-	})
 }
 
 // blobServiceType is the one blob service of each account.

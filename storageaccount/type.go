@@ -42,8 +42,12 @@ func (s *Service) prepare(ctx context.Context, d *resource.Draft) error {
 	if d.Prev != nil {
 		return nil
 	}
-	if err := s.claim(ctx, d.Next.ID); err != nil {
+	claimed, err := s.names().Claim(ctx, d.Next.ID.Name(), d.Next.ID)
+	if err != nil {
 		return err
+	}
+	if !claimed {
+		return taken(d.Next.ID.Name())
 	}
 	var p private
 	now := s.Tree.Now().UTC()
@@ -64,7 +68,7 @@ func (s *Service) remove(ctx context.Context, r resource.Resource) error {
 	if err := s.Containers.DeleteAccount(ctx, r.ID.Name()); err != nil {
 		return err
 	}
-	return s.release(ctx, r.ID)
+	return s.names().Release(ctx, r.ID.Name(), r.ID)
 }
 
 func (s *Service) show(_ context.Context, r resource.Resource, shown *resource.Shown) error {
