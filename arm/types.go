@@ -234,16 +234,10 @@ var createdStatus = map[string]int{"microsoft.storage/storageaccounts": http.Sta
 // linked asks for what a change needs besides writing its resource.
 func (f *Face) linked(r *Request) func(resource.Access) error {
 	return func(access resource.Access) error {
-		err := f.Roles.Require(r.Context(), rbac.Query{PrincipalID: r.Caller.ObjectID, Action: access.Action, Scope: access.Scope})
-		if err == nil {
-			return nil
-		}
-		denied := fault.From(err)
-		linked := fault.E(fault.Denied, "LinkedAuthorizationFailed",
-			"The client with object id '%s' has permission to perform action '%s/write' on scope '%s'; however, it does not have permission to perform action '%s' on the linked scope '%s', or the linked scope is invalid.",
-			r.Caller.ObjectID, r.ID.Type(), r.ID, access.Action, access.Scope)
-		linked.Denial = denied.Denial
-		return linked
+		who := r.Caller.ObjectID
+		return f.Roles.RequireLinked(r.Context(),
+			rbac.Query{PrincipalID: who, Action: r.ID.Type() + "/write", Scope: r.ID},
+			rbac.Query{PrincipalID: who, Action: access.Action, Scope: access.Scope})
 	}
 }
 

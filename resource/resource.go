@@ -94,19 +94,24 @@ func (r Resource) Decode(into any) error {
 	return json.Unmarshal(r.Properties, into)
 }
 
-// SetProperties merges known (a struct that encodes to an object) over the
-// properties, so that those nobody knows stay.
+// SetProperties lays the fields of known (a struct that encodes to an object)
+// over the properties; those that nobody knows stay.
 func (r *Resource) SetProperties(known any) error {
 	over, err := json.Marshal(known)
 	if err != nil {
 		return err
 	}
-	merged, err := mergePatch(r.Properties, over)
-	if err != nil {
-		return err
+	merged := map[string]json.RawMessage{}
+	for _, layer := range []json.RawMessage{r.Properties, over} {
+		if len(layer) == 0 {
+			continue
+		}
+		if err := json.Unmarshal(layer, &merged); err != nil {
+			return err
+		}
 	}
-	r.Properties = merged
-	return nil
+	r.Properties, err = json.Marshal(merged)
+	return err
 }
 
 // Caller is who asks for a change.
