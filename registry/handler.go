@@ -117,6 +117,50 @@ func (f *face) overOCI(w http.ResponseWriter, c *call) error {
 	return nil
 }
 
+// getBlob hands ociserver a Range that it can read: a suffix becomes a range
+// from the start. A header that is no single range is ignored, as RFC 9110
+// section 14.2 allows.
+func (f *face) getBlob(w http.ResponseWriter, c *call) error {
+	header := c.r.Header.Get("Range")
+	if header == "" {
+		return f.overOCI(w, c)
+	}
+	desc, err := c.repos.ResolveBlob(c.r.Context(), c.values["name"], ociregistry.Digest(c.values["digest"]))
+	if err != nil {
+		return err
+	}
+	first, ok := rangeFrom(header, desc.Size)
+	switch {
+	case !ok:
+		c.r.Header.Del("Range")
+	case first >= desc.Size:
+		w.Header().Set("Content-Range", fmt.Sprintf("bytes */%d", desc.Size))
+		return ociErrorf(ociregistry.ErrRangeInvalid, "the range begins at byte %d, the blob has %d", first, desc.Size)
+	case strings.HasPrefix(header, "bytes=-"):
+		c.r.Header.Set("Range", fmt.Sprintf("bytes=%d-", first))
+	}
+	return f.overOCI(w, c)
+}
+
+// rangeFrom returns the first byte of a Range header for content of the size;
+// false where it is not one well-formed range.
+func rangeFrom(header string, size int64) (int64, bool) {
+	span, ok := strings.CutPrefix(header, "bytes=")
+	first, last, dash := strings.Cut(span, "-")
+	if !ok || !dash || len(span) > 50 {
+		return 0, false
+	}
+	end, err := strconv.ParseUint(last, 10, 63)
+	if first == "" {
+		return max(size-int64(end), 0), err == nil
+	}
+	start, err2 := strconv.ParseUint(first, 10, 63)
+	if err2 != nil || last != "" && (err != nil || end < start) {
+		return 0, false
+	}
+	return int64(start), true
+}
+
 // putManifest differs from ociserver's in its limit on the size, and in that a
 // manifest that cannot be read is the client's error.
 func (f *face) putManifest(w http.ResponseWriter, c *call) error {
@@ -184,8 +228,9 @@ func (f *face) startUpload(w http.ResponseWriter, c *call) error {
 	return nil
 }
 
-// mount needs pull at the source too. Without a source there is nothing to
-// check the caller's right to the layer against, so it is not mounted.
+// mount needs pull at the source too: ErrBlobUnknown where the caller's role
+// does not give it, a challenge where its token could. Without a source there
+// is nothing to check the right to the layer against, so it is not mounted.
 func (f *face) mount(c *call, name, from, d string) (ociregistry.Descriptor, error) {
 	digest, err := digest.Parse(d)
 	if err != nil {
@@ -197,7 +242,15 @@ func (f *face) mount(c *call, name, from, d string) (ociregistry.Descriptor, err
 	if !ociref.IsValidRepository(from) {
 		return ociregistry.Descriptor{}, ociErrorf(ociregistry.ErrNameInvalid, "from is %.200q, which is no repository name", from)
 	}
-	if err := f.permit(c.r.Context(), c.reg, c.who, needPull, from); err != nil {
+	err = f.permit(c.r.Context(), c.reg, c.who, needPull, from)
+	var narrow *challenge
+	switch {
+	case errors.As(err, &narrow):
+		narrow.scope = append(wanted(needPush, name), narrow.scope...)
+		return ociregistry.Descriptor{}, narrow
+	case fault.Is(err, fault.Denied):
+		return ociregistry.Descriptor{}, ociregistry.ErrBlobUnknown
+	case err != nil:
 		return ociregistry.Descriptor{}, err
 	}
 	return c.repos.MountBlob(c.r.Context(), from, name, digest)

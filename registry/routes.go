@@ -56,7 +56,7 @@ func routes() []route {
 		{"PUT", "/v2/{name}/blobs/uploads/{upload}", needPush, (*face).completeUpload},
 		{"DELETE", "/v2/{name}/blobs/uploads/{upload}", needPush, (*face).cancelUpload},
 
-		{"GET", "/v2/{name}/blobs/{digest}", needPull, (*face).overOCI},
+		{"GET", "/v2/{name}/blobs/{digest}", needPull, (*face).getBlob},
 		{"HEAD", "/v2/{name}/blobs/{digest}", needPull, (*face).overOCI},
 		{"DELETE", "/v2/{name}/blobs/{digest}", needDelete, (*face).overOCI},
 	}

@@ -214,6 +214,9 @@ func (w *blobWriter) Commit(want ociregistry.Digest) (ociregistry.Descriptor, er
 		return ociregistry.Descriptor{}, uploadUnknown(w.u.id)
 	}
 	defer w.Cancel()
+	if want.Algorithm() != digest.SHA256 {
+		return ociregistry.Descriptor{}, ociErrorf(ociregistry.ErrDigestInvalid, "the digest is of the algorithm %.20s; this registry takes sha256", want.Algorithm())
+	}
 	got := digest.NewDigest(digest.SHA256, w.u.hash)
 	if want != got {
 		return ociregistry.Descriptor{}, ociErrorf(ociregistry.ErrDigestInvalid, "the %d bytes that arrived have the digest %s, not %s", w.u.size.Load(), got, want)
