@@ -254,3 +254,10 @@ func fromSegments(segments []string) ID {
 }
 
 func is(a, b string) bool { return strings.EqualFold(a, b) }
+
+// Len returns the number of segments; the root has none.
+func (id ID) Len() int { return len(id.segments) }
+
+// Segment returns the segment at i, as it was written. With [ID.Len] it walks
+// an id without allocating.
+func (id ID) Segment(i int) string { return id.segments[i] }

@@ -20,14 +20,16 @@ type RoleMatch struct {
 // Suggest returns the roles that would allow the query's action at
 // [AssignableScope], least privilege first:
 //
-//  1. roles made for the asked resource provider (at least half of their
-//     patterns name it, or they begin with "*") before roles that only happen
-//     to include the action, as many do for resourceGroups/read;
+//  1. roles made for the asked resource provider, or for all, before roles that
+//     only happen to include the action, as many do for resourceGroups/read;
 //  2. roles that cannot give roles to others before those that can;
-//  3. roles that can read no keys or secrets before those that can;
-//  4. fewer rights before more: a plain action counts 1, a pattern with a star
+//  3. roles that can read no keys or secrets, nor attach identities, before
+//     those that can;
+//  4. for a read, roles that cannot write or delete the same thing before
+//     those that can;
+//  5. fewer rights before more: a plain action counts 1, a pattern with a star
 //     10^3 (below a resource type), 10^5 (a provider), 10^7 (a leading star with more) or 10^9 ("*");
-//  5. more exclusions before fewer, then by name.
+//  6. more exclusions before fewer, then by name.
 func (s *Snapshot) Suggest(q Query) []RoleMatch {
 	matches := []RoleMatch{}
 	for _, r := range s.ranked(q) {
@@ -44,15 +46,15 @@ func (s *Snapshot) ranked(q Query) []*role {
 	namespace, _, _ := strings.Cut(q.Action, "/")
 	type candidate struct {
 		*role
-		rank [5]int
+		rank [6]int
 	}
 	var found []candidate
 	for _, r := range slices.Concat(s.builtins, s.customs) {
 		if !r.allows(q.Action, q.Data) || !r.def.AssignableAt(scope) {
 			continue
 		}
-		found = append(found, candidate{r, [5]int{
-			flag(!r.madeFor(namespace)), flag(r.allows(WriteAssignments, false)), flag(r.readsSecrets()), r.weight, -r.exclusions(),
+		found = append(found, candidate{r, [6]int{
+			flag(!r.madeFor(namespace)), flag(r.allows(WriteAssignments, false)), flag(r.borrowsPower()), flag(r.changesWhatItReads(q)), r.weight, -r.exclusions(),
 		}})
 	}
 	slices.SortStableFunc(found, func(a, b candidate) int {
@@ -153,28 +155,45 @@ func (p *pattern) weight() int {
 	return 1e3
 }
 
-// madeFor reports whether the role is about the resource provider.
+// madeFor reports whether the role is about the resource provider: one of its
+// patterns names it or begins with a star. The providers that nearly every
+// role carries along, such as Microsoft.Support, count only for roles that
+// have no other.
 func (r *role) madeFor(namespace string) bool {
-	total, own := 0, 0
+	along := []string{"microsoft.authorization", "microsoft.insights", "microsoft.resources", "microsoft.resourcehealth", "microsoft.support"}
+	others, named := false, false
 	for i := range r.blocks {
 		for _, p := range slices.Concat(r.blocks[i].control.allow, r.blocks[i].data.allow) {
-			total++
-			first, _, _ := strings.Cut(p.text, "/")
-			if strings.HasPrefix(first, "*") || strings.EqualFold(first, namespace) {
-				own++
+			first, _, _ := strings.Cut(lowerASCII(p.text), "/")
+			if strings.HasPrefix(first, "*") {
+				return true
 			}
+			others = others || !slices.Contains(along, first)
+			named = named || strings.EqualFold(first, namespace)
 		}
 	}
-	return 2*own >= total
+	return named && !(others && slices.Contains(along, lowerASCII(namespace)))
 }
 
-// readsSecrets reports whether the role can read credentials that reach further than itself.
-func (r *role) readsSecrets() bool {
-	return r.allows("Microsoft.Storage/storageAccounts/listKeys/action", false) ||
+// borrowsPower reports whether the role can get at rights that it does not list:
+// by keys, by secrets, or by attaching an identity.
+func (r *role) borrowsPower() bool {
+	return r.allows(identities+"assign/action", false) ||
+		r.allows("Microsoft.Storage/storageAccounts/listKeys/action", false) ||
 		r.allows("Microsoft.ContainerRegistry/registries/listCredentials/action", false) ||
 		r.allows("Microsoft.MachineLearningServices/workspaces/onlineEndpoints/listKeys/action", false) ||
 		r.allows("Microsoft.MachineLearningServices/workspaces/connections/listSecrets/action", false) ||
 		r.allows("Microsoft.KeyVault/vaults/secrets/getSecret/action", true)
+}
+
+// changesWhatItReads reports whether the query reads something that the role
+// can also write or delete.
+func (r *role) changesWhatItReads(q Query) bool {
+	cut := len(q.Action) - len("/read")
+	if cut < 0 || !strings.EqualFold(q.Action[cut:], "/read") {
+		return false
+	}
+	return r.allows(q.Action[:cut]+"/write", q.Data) || r.allows(q.Action[:cut]+"/delete", q.Data)
 }
 
 func (r *role) exclusions() int {

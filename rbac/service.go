@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -192,5 +193,5 @@ func (s *Service) kindOf(objectID string) (string, bool) {
 	if s.cfg.PrincipalExists == nil {
 		return "", false
 	}
-	return s.cfg.PrincipalExists(objectID)
+	return s.cfg.PrincipalExists(strings.ToLower(objectID))
 }

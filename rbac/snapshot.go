@@ -45,6 +45,7 @@ type holder struct {
 
 // grant is an assignment with its role, or nil where the role is unknown.
 type grant struct {
+	mark       mark // of the assignment's scope
 	assignment *Assignment
 	role       *role
 }
@@ -94,7 +95,7 @@ func (s *Snapshot) own(principal string) *holder {
 }
 
 func (s *Snapshot) bind(a *Assignment) grant {
-	return grant{assignment: a, role: s.roles[strings.ToLower(a.RoleID)]}
+	return grant{mark: markOf(a.Scope), assignment: a, role: s.roles[strings.ToLower(a.RoleID)]}
 }
 
 // with returns a snapshot in which change has been applied to a copy of the
@@ -155,24 +156,26 @@ func (s *Snapshot) Decide(q Query) Decision {
 	if q.Action == "" {
 		return Decision{}
 	}
-	if d := s.holder(q.PrincipalID).decide(&q); d.Allowed {
+	var t trail
+	t.set(q.Scope)
+	if d := s.holder(q.PrincipalID).decide(&q, &t); d.Allowed {
 		return d
 	}
 	for _, group := range q.Groups {
-		if d := s.holder(group).decide(&q); d.Allowed {
+		if d := s.holder(group).decide(&q, &t); d.Allowed {
 			return d
 		}
 	}
 	return Decision{}
 }
 
-func (h *holder) decide(q *Query) Decision {
+func (h *holder) decide(q *Query, t *trail) Decision {
 	if h == nil || h.gone {
 		return Decision{}
 	}
 	for i := range h.grants {
 		g := &h.grants[i]
-		if g.active() && g.assignment.Scope.Contains(q.Scope) && g.role.allows(q.Action, q.Data) {
+		if t.mayHold(g.mark) && g.active() && g.assignment.Scope.Contains(q.Scope) && g.role.allows(q.Action, q.Data) {
 			return Decision{Allowed: true, Assignment: g.assignment, Role: g.role.def}
 		}
 	}
