@@ -246,5 +246,9 @@ func (b *backend) commit(ctx context.Context, u *upload, digest ociregistry.Dige
 			return fmt.Errorf("storing layer %s: %w", digest, err)
 		}
 	}
-	return b.update(ctx, func(tx store.Tx) error { return b.putBlob(tx, u.repo, digest, size) })
+	err = b.update(ctx, func(tx store.Tx) error { return b.putBlob(tx, u.repo, digest, size) })
+	if err != nil && !have {
+		_ = b.s.content.Delete(ctx, contentKey(b.registry, digest)) // else the next sweep finds it
+	}
+	return err
 }

@@ -45,6 +45,7 @@ type world struct {
 	log     *bytes.Buffer
 	http    *http.Client // reaches every *.azurecr.io
 	master  []byte
+	url     string
 	now     func() time.Time
 
 	mu    sync.Mutex
@@ -52,8 +53,10 @@ type world struct {
 	ahead time.Duration       // what the service's clock is ahead
 }
 
-func newWorld(t *testing.T) *world {
-	w := &world{t: t, store: memory.New(), content: contentmemory.New(), log: &bytes.Buffer{}, master: make([]byte, secret.KeySize), roles: map[string][]string{}}
+func newWorld(t *testing.T) *world { return newWorldOn(t, memory.New(), contentmemory.New()) }
+
+func newWorldOn(t *testing.T, records store.Store, pieces content.Store) *world {
+	w := &world{t: t, store: records, content: pieces, log: &bytes.Buffer{}, master: make([]byte, secret.KeySize), roles: map[string][]string{}}
 	t.Cleanup(func() { w.store.Close(); w.content.Close() })
 	w.now = func() time.Time { w.mu.Lock(); defer w.mu.Unlock(); return time.Now().Add(w.ahead) }
 	w.start()
@@ -71,6 +74,7 @@ func (w *world) start() {
 	w.ok(err)
 	srv := httptest.NewTLSServer(w.svc.Handler(w.access()))
 	w.t.Cleanup(srv.Close)
+	w.url = srv.URL
 	roots := x509.NewCertPool()
 	roots.AddCert(srv.Certificate())
 	transport := &http.Transport{
