@@ -56,8 +56,8 @@ type Instance interface {
 	Err() error
 
 	// Score gives the inference server's answer, whatever its status.
-	// It returns ErrExited if the instance ends before it has answered, and
-	// ctx's error if ctx ends first: the script then goes on with the request,
+	// It returns ErrNotTaken if the instance has ended without seeing the
+	// request, ErrExited if it ends before it has answered, and ctx's error if ctx ends first: the script then goes on with the request,
 	// and only Stop gets it off.
 	Score(ctx context.Context, req *Request) (*Response, error)
 
@@ -86,6 +86,10 @@ type Response struct {
 	Body    []byte
 	RunTime time.Duration // what run() took; 0 if it did not return
 }
+
+// ErrNotTaken means that an instance ended before it had the request, which
+// can be given to another.
+var ErrNotTaken = errors.New("the instance ended before it had the request")
 
 // ErrExited means that an instance ended while it had the request.
 var ErrExited = errors.New("the instance ended before it had answered")

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"io"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 )
 
 func FuzzFrame(f *testing.F) {
@@ -56,7 +54,7 @@ func TestLongPayloadIsReadInSteps(t *testing.T) {
 	want := bytes.Repeat([]byte("0123456789abcdef"), 3<<16)
 	data := append(appendHead(nil, kindRequest, 3, len(want)), want...)
 	got, err := readFrame(bytes.NewReader(data), len(want))
-	if err != nil || !cmp.Equal(got.payload, want) {
+	if err != nil || !bytes.Equal(got.payload, want) {
 		t.Errorf("read %d of %d bytes: %v", len(got.payload), len(want), err)
 	}
 }

@@ -43,14 +43,15 @@ type instance struct {
 	writeControl sync.Mutex
 	lastID       atomic.Uint64
 
-	mu       sync.Mutex
-	stage    string
-	meta     bool // the script wants headers with its requests
-	failure  *worker.ExitError
-	stopping bool
-	reaped   bool
-	waiting  map[uint64]chan frame // who waits for a response or a pong
-	err      error
+	mu        sync.Mutex
+	stage     string
+	meta      bool // the script wants headers with its requests
+	failure   *worker.ExitError
+	stopping  bool
+	abandoned bool // a request was given up while the script had it
+	reaped    bool
+	waiting   map[uint64]chan frame // who waits for a response or a pong
+	err       error
 }
 
 var _ worker.Instance = (*instance)(nil)
@@ -244,11 +245,17 @@ func (i *instance) limitInit() {
 	i.fail(&worker.ExitError{Stage: stage, Code: worker.CodeInitFailed, Type: "TimeoutError",
 		Message: fmt.Sprintf("The scoring script was not ready after %v (stage: %s). The log shows where it was.", i.spec.InitTimeout, stage)})
 	_ = i.sendControl(kindWhere, 0)
-	select { // the time it takes to write the stack, if the interpreter is able to
-	case <-i.done:
-	case <-time.After(300 * time.Millisecond):
-	}
+	i.awaitWhere()
 	i.signal(syscall.SIGKILL)
+}
+
+// awaitWhere gives the worker the time to log where its script is, if its
+// interpreter is able to: control frames are served in order, so an answered
+// probe means that the stack has been written.
+func (i *instance) awaitWhere() {
+	ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
+	defer cancel()
+	_ = i.Probe(ctx)
 }
 
 // signal sends sig to the whole group, unless the process is gone.
@@ -302,6 +309,7 @@ func (i *instance) Probe(ctx context.Context) error {
 func (i *instance) Stop(ctx context.Context) error {
 	i.mu.Lock()
 	i.stopping = true
+	abandoned := i.abandoned
 	i.mu.Unlock()
 	if ctx.Err() == nil {
 		i.signal(syscall.SIGTERM)
@@ -313,6 +321,9 @@ func (i *instance) Stop(ctx context.Context) error {
 		case <-ctx.Done():
 		case <-timer.C:
 		}
+	}
+	if abandoned {
+		i.awaitWhere()
 	}
 	i.signal(syscall.SIGKILL)
 	<-i.done // a killed process ends; the readers have a deadline
@@ -351,6 +362,10 @@ func (i *instance) call(ctx context.Context, meta, body []byte) (answer, error) 
 	case <-i.cancel:
 		return answer{}, worker.ErrExited
 	case <-ctx.Done():
+		i.mu.Lock()
+		i.abandoned = true
+		i.mu.Unlock()
+		_ = i.sendControl(kindWhere, 0)
 		return answer{}, ctx.Err()
 	}
 }
@@ -380,7 +395,9 @@ func (i *instance) send(ctx context.Context, pieces net.Buffers, size int) error
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		i.signal(syscall.SIGKILL)
 		return ctx.Err()
-	default:
+	case size > 32<<10: // a part may have gone, and even been read
 		return fmt.Errorf("%w: %w", worker.ErrExited, err)
+	default:
+		return fmt.Errorf("%w: %w", worker.ErrNotTaken, err)
 	}
 }

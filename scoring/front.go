@@ -1,0 +1,343 @@
+package scoring
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"lapis/fault"
+	"lapis/worker"
+)
+
+// DefaultMaxBody is what an endpoint takes as a request's body, in bytes.
+const DefaultMaxBody = 100 << 20
+
+// ScoreAction is what calling an endpoint needs where it is called with a
+// token of Entra ID.
+const ScoreAction = "Microsoft.MachineLearningServices/workspaces/onlineEndpoints/score/action"
+
+// Endpoint is what a scoring host leads to. It is not changed after Set.
+type Endpoint struct {
+	Name string
+
+	// Authorize checks the bearer of a request: a key, or a token whose holder
+	// may do ScoreAction. It returns nil, or a fault: Unauthenticated (code
+	// key_auth_access_denied for a wrong key) or Denied.
+	Authorize func(ctx context.Context, bearer string) error
+
+	Deployments map[string]*Pool
+	Traffic     map[string]int // weight per deployment, 0 to 100; a missing one is 0
+	Mirror      map[string]int // kept for later: no request is mirrored yet
+	MaxBody     int64          // 0 means DefaultMaxBody
+}
+
+// route is one row of the front's table. Every row needs a credential: no
+// path of an endpoint is anonymous.
+type route struct {
+	path   string // "" stands for every other path; the instance answers those too
+	name   string // for events
+	action string
+}
+
+func routes() []route {
+	return []route{
+		{"/score", "score", ScoreAction},
+		{"/swagger.json", "swagger", ScoreAction},
+		{"/", "liveness", ScoreAction},
+		{"", "other", ScoreAction},
+	}
+}
+
+func routeOf(path string) route {
+	rows := routes()
+	for _, row := range rows {
+		if row.path == path {
+			return row
+		}
+	}
+	return rows[len(rows)-1]
+}
+
+// Event tells of one request, after its answer.
+type Event struct {
+	Endpoint        string
+	Deployment      string // "" if none was picked
+	Route           string // score, swagger, liveness or other
+	Method          string
+	Path            string
+	Status          int    // what the client got; 499 if it had gone
+	ModelStatus     int    // what the instance answered; 0 if none did
+	Reason          string // a fault's code, or model_error; "" if all was well
+	RequestID       string
+	ClientRequestID string
+	UserAgent       string // 70 characters at most
+	RequestBytes    int
+	ResponseBytes   int
+	Total           time.Duration
+	Queued          time.Duration
+	Model           time.Duration
+	Run             time.Duration // in run()
+	Err             error         // for the log; never shown to clients as it is
+}
+
+// Front is the http.Handler of all scoring hosts. The zero value answers 404
+// until Set; its fields are set before it is used.
+type Front struct {
+	Logger  *slog.Logger    // nil means none
+	OnEvent func(Event)     // nil means none; called from many goroutines
+	Pick    func(n int) int // in [0, n), chooses by weight; nil means random
+	NewID   func() string   // request ids; nil means UUIDs
+	Now     func() time.Time
+
+	changing sync.Mutex
+	table    atomic.Pointer[map[string]*target]
+}
+
+// target is a row of the table of hosts, ready to be used.
+type target struct {
+	Endpoint
+	weights []weight
+}
+
+// Set puts an endpoint behind a host name, in place of the one before.
+// Requests under way finish where they are.
+func (f *Front) Set(host string, endpoint Endpoint) error {
+	if endpoint.Authorize == nil {
+		return fmt.Errorf("endpoint %s has nothing that authorizes its callers", endpoint.Name)
+	}
+	weights, err := weightsOf(endpoint.Traffic, endpoint.Deployments)
+	if err != nil {
+		return fmt.Errorf("endpoint %s: %w", endpoint.Name, err)
+	}
+	setDefault(&endpoint.MaxBody, DefaultMaxBody)
+	endpoint.Deployments = maps.Clone(endpoint.Deployments)
+	endpoint.Traffic, endpoint.Mirror = maps.Clone(endpoint.Traffic), maps.Clone(endpoint.Mirror)
+	f.change(func(table map[string]*target) { table[hostKey(host)] = &target{Endpoint: endpoint, weights: weights} })
+	return nil
+}
+
+// Remove takes a host name away.
+func (f *Front) Remove(host string) {
+	f.change(func(table map[string]*target) { delete(table, hostKey(host)) })
+}
+
+// Has reports whether a host name leads to an endpoint.
+func (f *Front) Has(host string) bool { return f.find(host) != nil }
+
+func (f *Front) change(edit func(map[string]*target)) {
+	f.changing.Lock()
+	defer f.changing.Unlock()
+	next := map[string]*target{}
+	if now := f.table.Load(); now != nil {
+		maps.Copy(next, *now)
+	}
+	edit(next)
+	f.table.Store(&next)
+}
+
+func (f *Front) find(host string) *target {
+	table := f.table.Load()
+	if table == nil {
+		return nil
+	}
+	return (*table)[hostKey(host)]
+}
+
+// hostKey is a host name without port and final dot, in lower case.
+func hostKey(host string) string {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	return strings.ToLower(strings.TrimSuffix(host, "."))
+}
+
+// ServeHTTP answers one request.
+func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	began := f.now()
+	agent := r.UserAgent()
+	event := Event{
+		Method: r.Method, Path: r.URL.Path, Route: routeOf(r.URL.Path).name, RequestID: f.newID(),
+		ClientRequestID: clientRequestID(r.Header), UserAgent: agent[:min(len(agent), 70)],
+	}
+	w.Header().Set(headerRequestID, event.RequestID)
+	err := f.serve(w, r, &event)
+	if err != nil {
+		drawError(w, r, err, &event)
+	}
+	event.Total = f.now().Sub(began)
+	f.tell(r.Context(), event)
+}
+
+// serve authorizes, routes and scores. What it returns is drawn by drawError.
+func (f *Front) serve(w http.ResponseWriter, r *http.Request, event *Event) error {
+	endpoint := f.find(r.Host)
+	if endpoint == nil {
+		return fault.E(fault.NotFound, "EndpointNotFound", "There is no online endpoint at %s.", hostKey(r.Host))
+	}
+	event.Endpoint = endpoint.Name
+	bearer, err := bearerOf(r.Header)
+	if err != nil {
+		return err
+	}
+	if err := endpoint.Authorize(r.Context(), bearer); err != nil {
+		return err
+	}
+	name, pool, err := f.choose(endpoint, r.Header)
+	if err != nil {
+		return err
+	}
+	event.Deployment = name
+	body, err := readBody(w, r, endpoint.MaxBody)
+	if err != nil {
+		return err
+	}
+	event.RequestBytes = len(body)
+	request := &worker.Request{
+		ID: event.RequestID, Method: r.Method, Path: r.URL.Path, RawQuery: r.URL.RawQuery,
+		Header: workerHeader(r.Header, event.ClientRequestID), Body: body,
+	}
+	result, err := pool.Score(r.Context(), request)
+	for tries := 0; errors.Is(err, errSealed) && tries < 3; tries++ {
+		if event.Deployment, pool, err = f.chooseAgain(r); err != nil {
+			return err
+		}
+		result, err = pool.Score(r.Context(), request)
+	}
+	if errors.Is(err, errSealed) {
+		return fault.E(fault.ModelFailed, codeNotReady, "The deployment is being removed.")
+	}
+	if err != nil {
+		return err
+	}
+	writeResult(w, result, event)
+	return nil
+}
+
+// chooseAgain routes anew a request whose pool was closed just before it
+// came: the table has a new one by then.
+func (f *Front) chooseAgain(r *http.Request) (string, *Pool, error) {
+	endpoint := f.find(r.Host)
+	if endpoint == nil {
+		return "", nil, fault.E(fault.NotFound, "EndpointNotFound", "There is no online endpoint at %s any more.", hostKey(r.Host))
+	}
+	return f.choose(endpoint, r.Header)
+}
+
+func (f *Front) choose(endpoint *target, header http.Header) (string, *Pool, error) {
+	random := f.Pick
+	if random == nil {
+		random = rand.IntN
+	}
+	name, err := pickDeployment(endpoint, header.Get(headerDeployment), random)
+	if err != nil {
+		return "", nil, err
+	}
+	return name, endpoint.Deployments[name], nil
+}
+
+// readBody reads a whole body of at most limit bytes, without reserving on
+// the word of a header more than a little.
+func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	if r.ContentLength > limit {
+		return nil, tooLarge(limit)
+	}
+	if r.Body == nil || r.ContentLength == 0 {
+		return nil, nil
+	}
+	in := http.MaxBytesReader(w, r.Body, limit)
+	var body []byte
+	var err error
+	if known := r.ContentLength; known > 0 && known <= 1<<20 {
+		body = make([]byte, known)
+		_, err = io.ReadFull(in, body)
+	} else {
+		body, err = io.ReadAll(in)
+	}
+	var over *http.MaxBytesError
+	switch {
+	case errors.As(err, &over):
+		return nil, tooLarge(limit)
+	case err != nil:
+		return nil, fault.E(fault.Invalid, "BadRequest", "The request body ended early: %w", err)
+	}
+	return body, nil
+}
+
+func tooLarge(limit int64) error {
+	return fault.E(fault.TooLarge, "RequestEntityTooLarge", "The request body has more than %d bytes, which is what this endpoint takes.", limit)
+}
+
+// bearerOf takes the credential of a request.
+func bearerOf(header http.Header) (string, error) {
+	values := header.Values("Authorization")
+	if len(values) == 1 {
+		scheme, bearer, found := strings.Cut(values[0], " ")
+		bearer = strings.TrimSpace(bearer)
+		if found && strings.EqualFold(scheme, "Bearer") && bearer != "" {
+			return bearer, nil
+		}
+	}
+	return "", fault.E(fault.Unauthenticated, "key_auth_bad_header_forbidden",
+		"The request needs one header of the form Authorization: Bearer KEY, with the endpoint's key or a token for it.")
+}
+
+func (f *Front) now() time.Time {
+	if f.Now == nil {
+		return time.Now()
+	}
+	return f.Now()
+}
+
+func (f *Front) newID() string {
+	if f.NewID == nil {
+		return uuid.NewString()
+	}
+	return f.NewID()
+}
+
+// tell logs the request and hands it to OnEvent.
+func (f *Front) tell(ctx context.Context, e Event) {
+	if f.OnEvent != nil {
+		f.OnEvent(e)
+	}
+	if f.Logger == nil {
+		return
+	}
+	level := slog.LevelInfo
+	if e.Status >= 500 {
+		level = slog.LevelError
+	}
+	attrs := []slog.Attr{
+		slog.String("endpoint", e.Endpoint), slog.String("deployment", e.Deployment),
+		slog.String("method", e.Method), slog.String("path", e.Path), slog.Int("status", e.Status),
+		slog.Int("model_status", e.ModelStatus), slog.String("reason", e.Reason),
+		slog.Duration("total", e.Total), slog.Duration("queued", e.Queued), slog.Duration("model", e.Model), slog.Duration("run", e.Run),
+		slog.String("request_id", e.RequestID), slog.String("client_request_id", e.ClientRequestID),
+	}
+	if e.Err != nil {
+		attrs = append(attrs, slog.Any("err", e.Err))
+	}
+	f.Logger.LogAttrs(ctx, level, "scored", attrs...)
+}
+
+// Hosts returns the host names that lead to an endpoint, sorted.
+func (f *Front) Hosts() []string {
+	table := f.table.Load()
+	if table == nil {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(*table))
+}

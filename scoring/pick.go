@@ -1,0 +1,64 @@
+package scoring
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"lapis/fault"
+)
+
+// weight is a deployment's share of the traffic.
+type weight struct {
+	name  string
+	until int // the sum of the shares up to and with this one
+}
+
+// weightsOf checks the shares and sums them up, in order of name.
+func weightsOf(traffic map[string]int, deployments map[string]*Pool) ([]weight, error) {
+	var weights []weight
+	sum := 0
+	for _, name := range slices.Sorted(maps.Keys(traffic)) {
+		share := traffic[name]
+		switch {
+		case share < 0 || share > 100:
+			return nil, fmt.Errorf("the traffic of deployment %s is %d, not 0 to 100", name, share)
+		case share == 0:
+			continue
+		case deployments[name] == nil:
+			return nil, fmt.Errorf("the traffic names deployment %s, which there is not", name)
+		}
+		sum += share
+		weights = append(weights, weight{name, sum})
+	}
+	return weights, nil
+}
+
+// pickDeployment decides where a request goes: to the deployment that its
+// header names, whatever that one's share is, else to one by weight. random
+// gives a number in [0, n).
+func pickDeployment(endpoint *target, wanted string, random func(n int) int) (string, error) {
+	if wanted != "" {
+		if endpoint.Deployments[wanted] == nil {
+			// The real service's body for this case is not published; its status is 404.
+			return "", fault.E(fault.NotFound, "DeploymentNotFound",
+				"The endpoint %s has no deployment %q, which the header azureml-model-deployment names.", endpoint.Name, wanted)
+		}
+		return wanted, nil
+	}
+	if len(endpoint.weights) == 0 {
+		return "", fault.E(fault.NotFound, "NoTraffic",
+			"The endpoint %s has no deployment with traffic. Give one some (az ml online-endpoint update --traffic NAME=100), or name one in the header azureml-model-deployment.", endpoint.Name)
+	}
+	last := endpoint.weights[len(endpoint.weights)-1]
+	if len(endpoint.weights) == 1 {
+		return last.name, nil
+	}
+	n := random(last.until)
+	for _, w := range endpoint.weights {
+		if n < w.until {
+			return w.name, nil
+		}
+	}
+	return last.name, nil
+}

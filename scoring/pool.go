@@ -1,0 +1,257 @@
+package scoring
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"lapis/worker"
+)
+
+// Probe says how an instance's life is watched. Zero values mean Azure's
+// defaults: 10 s, 10 s, 2 s, 30 failures.
+type Probe struct {
+	InitialDelay     time.Duration
+	Period           time.Duration
+	Timeout          time.Duration
+	FailureThreshold int
+}
+
+// PoolConfig says what a pool runs and how.
+type PoolConfig struct {
+	Name    string // for logs, such as "my-endpoint/blue"
+	Runtime worker.Runtime
+
+	// Spec is called before each start of an instance, with its index from 0
+	// up. What it takes for the instance, such as a listener, is given back by
+	// release (nil: nothing), which is called once the instance is gone, or
+	// could not be started. The pool sets the spec's Log if it is nil, its
+	// Name if it is empty and its InitTimeout if it is 0.
+	Spec func(ctx context.Context, index int) (spec worker.Spec, release func(), err error)
+
+	Instances      int           // 0 means 1
+	MaxConcurrent  int           // requests per instance, before twice as many are refused; 0 means 1
+	RequestTimeout time.Duration // 0 means 5 s
+	QueueWait      time.Duration // the longest wait for an instance; 0 means only RequestTimeout counts
+	NotReadyWait   time.Duration // the same while no instance is ready; 0 means 2 s
+	InitTimeout    time.Duration // 0 means 10 min
+	Liveness       Probe
+
+	Log    *LogRing     // nil means a new one
+	Logger *slog.Logger // nil means none
+	Now    func() time.Time
+	Jitter func() float64 // in [0, 1), for the back-off; nil means random
+}
+
+func (c PoolConfig) withDefaults() PoolConfig {
+	setDefault(&c.Instances, 1)
+	setDefault(&c.MaxConcurrent, 1)
+	setDefault(&c.RequestTimeout, 5*time.Second)
+	setDefault(&c.NotReadyWait, 2*time.Second)
+	setDefault(&c.InitTimeout, 10*time.Minute)
+	setDefault(&c.Liveness.InitialDelay, 10*time.Second)
+	setDefault(&c.Liveness.Period, 10*time.Second)
+	setDefault(&c.Liveness.Timeout, 2*time.Second)
+	setDefault(&c.Liveness.FailureThreshold, 30)
+	if c.Log == nil {
+		c.Log = NewLogRing(0, nil)
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Jitter == nil {
+		c.Jitter = rand.Float64
+	}
+	return c
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// Pool keeps instances of one script. Make it with NewPool, then Start it.
+type Pool struct {
+	cfg  PoolConfig
+	gate *gate
+
+	life context.Context // ends when the pool is to be gone at once
+	kill context.CancelFunc
+	all  sync.WaitGroup // the members' goroutines
+
+	scaling sync.Mutex // one change of size at a time
+
+	mu      sync.Mutex
+	members []*member
+	closed  bool
+}
+
+// NewPool makes a pool that has no instances yet.
+func NewPool(cfg PoolConfig) *Pool {
+	life, kill := context.WithCancel(context.Background())
+	return &Pool{cfg: cfg.withDefaults(), gate: newGate(), life: life, kill: kill}
+}
+
+// Start starts the configured number of instances and returns when all are
+// ready. If one ends before that, or cannot be started, it stops the others,
+// closes the pool and returns the cause at once: an *worker.ExitError in the
+// chain if it was the script. When ctx ends first, likewise.
+func (p *Pool) Start(ctx context.Context) error {
+	if err := p.Scale(ctx, p.cfg.Instances); err != nil {
+		p.kill()
+		_ = p.Close(context.Background())
+		return err
+	}
+	return nil
+}
+
+// Scale changes the number of instances. New ones are ready when it returns;
+// if one of them fails, all new ones are stopped and the size stays. Those
+// that go finish their requests first. The queue's limit follows at once.
+func (p *Pool) Scale(ctx context.Context, n int) error {
+	if n < 0 {
+		return fmt.Errorf("a pool cannot have %d instances", n)
+	}
+	p.scaling.Lock()
+	defer p.scaling.Unlock()
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return errSealed
+	}
+	have := len(p.members)
+	var added []*member
+	for index := have; index < n; index++ {
+		added = append(added, p.launch(index))
+	}
+	p.members = append(p.members, added...)
+	gone := p.members[min(n, len(p.members)):]
+	p.members = p.members[:min(n, len(p.members))]
+	p.mu.Unlock()
+	for _, m := range gone {
+		m.end()
+	}
+	for _, m := range gone {
+		if err := m.awaitGone(ctx); err != nil {
+			return err
+		}
+	}
+	if err := awaitReady(ctx, added); err != nil {
+		p.drop(have, added)
+		return err
+	}
+	return nil
+}
+
+// awaitReady returns at the first failure of any of the members.
+func awaitReady(ctx context.Context, members []*member) error {
+	outcome := make(chan error, len(members))
+	for _, m := range members {
+		go func() {
+			select {
+			case err := <-m.first:
+				outcome <- err
+			case <-m.gone:
+				select {
+				case err := <-m.first:
+					outcome <- err
+				default:
+					outcome <- errSealed
+				}
+			}
+		}()
+	}
+	for range members {
+		select {
+		case err := <-outcome:
+			if err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// drop takes failed newcomers out again.
+func (p *Pool) drop(have int, added []*member) {
+	p.mu.Lock()
+	p.members = p.members[:min(have, len(p.members))]
+	p.mu.Unlock()
+	for _, m := range added {
+		m.kill()
+	}
+	for _, m := range added {
+		<-m.gone
+	}
+}
+
+// Ready returns how many instances are ready.
+func (p *Pool) Ready() int {
+	ready, _ := p.gate.counts()
+	return ready
+}
+
+// Log returns the console of all instances.
+func (p *Pool) Log() *LogRing { return p.cfg.Log }
+
+// State is what a pool is doing.
+type State struct {
+	Instances int // wanted
+	Ready     int
+	Pending   int // requests waiting or running
+	Closed    bool
+	Members   []MemberState
+}
+
+// State returns a snapshot.
+func (p *Pool) State() State {
+	ready, pending := p.gate.counts()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := State{Instances: len(p.members), Ready: ready, Pending: pending, Closed: p.closed}
+	for _, m := range p.members {
+		s.Members = append(s.Members, m.snapshot())
+	}
+	return s
+}
+
+// Close finishes the requests that are pending, then stops the instances.
+// When ctx ends, what is left is killed. Requests are taken until the last
+// pending one is done, then refused with an error that makes Front look the
+// route up again.
+func (p *Pool) Close(ctx context.Context) error {
+	defer p.kill()
+	defer p.all.Wait()
+	stop := context.AfterFunc(ctx, p.kill)
+	defer stop()
+	select {
+	case <-p.gate.drain():
+	case <-p.life.Done():
+		p.gate.seal()
+	}
+	p.mu.Lock()
+	p.closed = true
+	members := p.members
+	p.members = nil
+	p.mu.Unlock()
+	for _, m := range members {
+		m.end()
+	}
+	for _, m := range members {
+		<-m.gone
+	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("pool %s was closed with requests pending: %w", p.cfg.Name, err)
+	}
+	return nil
+}

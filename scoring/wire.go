@@ -1,0 +1,180 @@
+package scoring
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"lapis/fault"
+)
+
+// The headers of the managed front end.
+const (
+	headerDeployment      = "Azureml-Model-Deployment"
+	headerModelTime       = "Ms-Azureml-Model-Time" // ms in the instance
+	headerErrorReason     = "Ms-Azureml-Model-Error-Reason"
+	headerErrorStatus     = "Ms-Azureml-Model-Error-Statuscode"
+	headerRequestID       = "X-Request-Id"
+	headerClientRequestID = "X-Ms-Client-Request-Id"
+	headerDenied          = "X-Lapis-Denied"
+)
+
+// Statuses that have no name in net/http.
+const statusClientGone = 499
+
+// clientRequestID is the caller's id for the request as the front takes it:
+// letters, digits, - and _ only, at most 40 of them. Another one is no id.
+func clientRequestID(header http.Header) string {
+	id := header.Get(headerClientRequestID)
+	for _, c := range []byte(id) {
+		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+		if !letter && (c < '0' || c > '9') && c != '-' && c != '_' {
+			return ""
+		}
+	}
+	return id[:min(len(id), 40)]
+}
+
+// workerHeader is what of a request's header reaches the script: no
+// credential, and nothing that belongs to the connection.
+func workerHeader(header http.Header, clientID string) http.Header {
+	out := make(http.Header, len(header))
+	for name, values := range header {
+		out[name] = values
+	}
+	for _, names := range header["Connection"] {
+		for name := range strings.SplitSeq(names, ",") {
+			out.Del(strings.TrimSpace(name))
+		}
+	}
+	for _, name := range []string{
+		"Authorization", "Proxy-Authorization", "Proxy-Connection", "Connection", "Keep-Alive", "Te", "Trailer",
+		"Transfer-Encoding", "Upgrade", headerRequestID, headerClientRequestID,
+	} {
+		delete(out, name)
+	}
+	if clientID != "" {
+		out[headerClientRequestID] = []string{clientID}
+	}
+	return out
+}
+
+// writeResult sends an instance's answer. Any status but 200 becomes 424, with
+// the status in a header and the body as it is.
+func writeResult(w http.ResponseWriter, result *Result, event *Event) {
+	header := w.Header()
+	for name, values := range result.Header {
+		if name != headerRequestID {
+			header[name] = values
+		}
+	}
+	header.Set(headerDeployment, event.Deployment)
+	header.Set(headerModelTime, strconv.FormatInt(result.Model.Milliseconds(), 10))
+	header.Set("Content-Length", strconv.Itoa(len(result.Body)))
+	event.Status, event.ModelStatus = http.StatusOK, result.Status
+	event.Queued, event.Model, event.Run = result.Queued, result.Model, result.RunTime
+	event.ResponseBytes = len(result.Body)
+	if result.Status != http.StatusOK {
+		event.Status, event.Reason = http.StatusFailedDependency, codeModelError
+		header.Set(headerErrorReason, codeModelError)
+		header.Set(headerErrorStatus, strconv.Itoa(result.Status))
+	}
+	w.WriteHeader(event.Status)
+	_, _ = w.Write(result.Body) // a client that has gone is none of our errors
+}
+
+// statusOf maps a fault to what the managed front end answers. A caller whom
+// the roles deny gets 401 there, as one without a valid key does.
+func statusOf(kind fault.Kind) int {
+	switch kind {
+	case fault.Invalid:
+		return http.StatusBadRequest
+	case fault.Unauthenticated, fault.Denied:
+		return http.StatusUnauthorized
+	case fault.NotFound, fault.Gone:
+		return http.StatusNotFound
+	case fault.NotAllowed:
+		return http.StatusMethodNotAllowed
+	case fault.Conflict:
+		return http.StatusConflict
+	case fault.TooLarge:
+		return http.StatusRequestEntityTooLarge
+	case fault.Unsupported:
+		return http.StatusUnsupportedMediaType
+	case fault.Throttled:
+		return http.StatusTooManyRequests
+	case fault.NotImplemented:
+		return http.StatusNotImplemented
+	case fault.Unavailable:
+		return http.StatusServiceUnavailable
+	case fault.Timeout:
+		return http.StatusRequestTimeout
+	case fault.ModelFailed:
+		return http.StatusFailedDependency
+	}
+	return http.StatusInternalServerError
+}
+
+// drawError is the only place that draws what the platform itself refuses or
+// fails at. Bodies are {"error": {"code", "message"}}, which clients show;
+// those of 408 and 429 are the proxy's, as text.
+func drawError(w http.ResponseWriter, r *http.Request, err error, event *Event) {
+	event.Err = err
+	if gone := r.Context().Err(); gone != nil && errors.Is(err, gone) {
+		event.Status, event.Reason = statusClientGone, "client_gone"
+		return
+	}
+	f := fault.From(err)
+	event.Status, event.Reason = statusOf(f.Kind), f.Code
+	header := w.Header()
+	if event.Deployment != "" {
+		header.Set(headerDeployment, event.Deployment)
+	}
+	kind, body := "application/json", errorBody(f)
+	switch f.Kind {
+	case fault.Unauthenticated, fault.Denied:
+		header.Set("WWW-Authenticate", "Bearer")
+		if f.Denial != nil {
+			header.Set(headerDenied, oneLine(f.Denial.Remedy))
+		}
+	case fault.Throttled:
+		kind, body = "text/plain", nil
+		header.Set(headerErrorReason, f.Code)
+	case fault.Timeout:
+		kind, body = "text/plain", []byte("upstream request timeout")
+	case fault.ModelFailed:
+		header.Set(headerErrorReason, f.Code)
+		if f.Code == codeModelError {
+			event.ModelStatus = http.StatusBadGateway
+			header.Set(headerErrorStatus, strconv.Itoa(http.StatusBadGateway))
+		}
+	}
+	header.Set("Content-Type", kind)
+	header.Set("Content-Length", strconv.Itoa(len(body)))
+	event.ResponseBytes = len(body)
+	w.WriteHeader(event.Status)
+	_, _ = w.Write(body)
+}
+
+func errorBody(f *fault.Error) []byte {
+	inner := map[string]any{"code": f.Code, "message": f.Message}
+	if f.Denial != nil {
+		inner["denial"] = f.Denial
+	}
+	body, err := json.Marshal(map[string]any{"error": inner})
+	if err != nil { // texts only: it cannot be
+		return []byte(`{"error": {"code": "InternalServerError", "message": "The error cannot be shown."}}`)
+	}
+	return body
+}
+
+func oneLine(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, text)
+}
