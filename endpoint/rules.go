@@ -1,0 +1,251 @@
+package endpoint
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+
+	"lapis/armid"
+	"lapis/fault"
+	"lapis/identity"
+	"lapis/resource"
+)
+
+var versions = []string{
+	"2020-12-01-preview", "2021-03-01-preview", "2021-10-01", "2022-02-01-preview", "2022-05-01", "2022-06-01-preview", "2022-10-01",
+	"2022-10-01-preview", "2022-12-01-preview", "2023-02-01-preview", "2023-04-01", "2023-04-01-preview", "2023-06-01-preview",
+	"2023-08-01-preview", "2023-10-01", "2024-01-01-preview", "2024-04-01", "2024-04-01-preview", "2024-07-01-preview", "2024-10-01",
+	"2024-10-01-preview", "2025-01-01-preview", "2025-04-01", "2025-04-01-preview", "2025-06-01", "2025-07-01-preview", "2025-09-01", "2025-12-01",
+}
+
+func (s *Service) endpointType() resource.Type {
+	return resource.Type{
+		Name: TypeName, APIVersions: versions, Located: true, CheckName: checkName,
+		Prepare: s.prepareEndpoint, Linked: linkedIdentities, Show: s.showEndpoint,
+		PutOperation: putEndpoint, DeleteOperation: deleteEndpoint,
+		Actions: []resource.Action{
+			{Name: "listKeys", Run: s.listKeys},
+			{Name: "regenerateKeys", Run: s.regenerateKeys},
+			{Name: "token", Run: noToken},
+		},
+	}
+}
+
+// linkedIdentities: attaching an identity takes the right to assign it, else
+// everybody who may write an endpoint could act as any identity.
+func linkedIdentities(d *resource.Draft) ([]resource.Access, error) {
+	if d.Next.Identity == nil {
+		return nil, nil
+	}
+	var needed []resource.Access
+	for _, text := range slices.Sorted(maps.Keys(d.Next.Identity.UserAssigned)) {
+		id, err := armid.Parse(text)
+		if err != nil || !id.Is("Microsoft.ManagedIdentity/userAssignedIdentities") {
+			return nil, fault.E(fault.Invalid, "BadArgument", "'%s' is not the id of a user-assigned identity.", text).At("identity.userAssignedIdentities")
+		}
+		needed = append(needed, resource.Access{
+			Action: "Microsoft.ManagedIdentity/userAssignedIdentities/assign/action", Scope: id,
+		})
+	}
+	return needed, nil
+}
+
+func (s *Service) prepareEndpoint(ctx context.Context, d *resource.Draft) error {
+	p, err := s.checkEndpoint(ctx, d)
+	if err != nil {
+		return err
+	}
+	if err := checkIdentity(d); err != nil {
+		return err
+	}
+	if d.Prev == nil {
+		claimed, err := s.names().Claim(ctx, d.Next.ID.Name(), d.Next.ID)
+		if err != nil {
+			return err
+		}
+		if !claimed {
+			return fault.E(fault.Conflict, "EndpointNameTaken",
+				"An endpoint named '%s' exists already in the region '%s'. Names of endpoints are unique there; choose another.", d.Next.ID.Name(), d.Next.Location).At("name")
+		}
+		for i := range 2 {
+			key, err := s.newKey()
+			if err != nil {
+				return err
+			}
+			if err := s.setKey(d.Next, i, key); err != nil {
+				return err
+			}
+		}
+	}
+	if err := s.fillIdentity(ctx, d.Next); err != nil {
+		return err
+	}
+	return d.Next.SetProperties(p)
+}
+
+// checkEndpoint holds the properties of an endpoint against the rules.
+func (s *Service) checkEndpoint(ctx context.Context, d *resource.Draft) (properties, error) {
+	var p properties
+	if err := d.Next.Decode(&p); err != nil {
+		return p, fault.E(fault.Invalid, "InvalidRequestContent", "The properties are not of an endpoint's shape: %s.", err.Error()).At("properties")
+	}
+	modes := map[string]string{"": "Key", "key": "Key", "amltoken": "AMLToken", "aadtoken": "AADToken"}
+	mode, known := modes[strings.ToLower(p.AuthMode)]
+	switch {
+	case !known:
+		return p, fault.E(fault.Invalid, "InvalidAuthMode", "The authMode '%s' is none of Key, AMLToken, AADToken.", p.AuthMode).At("properties.authMode")
+	case mode != "Key":
+		return p, fault.E(fault.NotImplemented, "AuthModeNotSupported", "The authMode %s is not supported yet; use Key.", mode).At("properties.authMode")
+	case p.Compute != "":
+		return p, fault.E(fault.NotImplemented, "ComputeNotSupported", "Endpoints on a Kubernetes compute are not supported yet; leave 'compute' out.").At("properties.compute")
+	case p.PublicNetwork != "" && !strings.EqualFold(p.PublicNetwork, "enabled"):
+		return p, fault.E(fault.NotImplemented, "PrivateEndpointNotSupported", "publicNetworkAccess '%s' is not supported yet; it can be enabled.", p.PublicNetwork).At("properties.publicNetworkAccess")
+	}
+	p.AuthMode = mode
+	deployments, err := s.deploymentsOf(ctx, d)
+	if err != nil {
+		return p, err
+	}
+	if p.Traffic, err = checkTraffic(p.Traffic, deployments); err != nil {
+		return p, err
+	}
+	for name, percent := range p.Mirror {
+		if percent != 0 {
+			return p, fault.E(fault.NotImplemented, "MirrorTrafficNotSupported", "Mirror traffic (to '%s') is not supported yet.", name).At("properties.mirrorTraffic")
+		}
+	}
+	p.Mirror = map[string]int{}
+	if p.Properties == nil {
+		p.Properties = map[string]string{}
+	}
+	return p, nil
+}
+
+func (s *Service) deploymentsOf(ctx context.Context, d *resource.Draft) ([]string, error) {
+	if d.Prev == nil {
+		return nil, nil
+	}
+	found, err := s.Tree.List(ctx, DeploymentType, d.Prev.ID)
+	names := make([]string, 0, len(found))
+	for _, r := range found {
+		names = append(names, r.ID.Name())
+	}
+	return names, err
+}
+
+// checkTraffic holds weights against the deployments that exist: each 0 to
+// 100, in sum 0 or 100. Zero weights are left out of what it returns.
+func checkTraffic(traffic map[string]int, deployments []string) (map[string]int, error) {
+	sum, kept := 0, map[string]int{}
+	for name, percent := range traffic {
+		at := "properties.traffic." + name
+		if percent < 0 || percent > 100 {
+			return nil, fault.E(fault.Invalid, "InvalidTraffic", "The traffic of '%s' is %d; it must be 0 to 100.", name, percent).At(at)
+		}
+		i := slices.IndexFunc(deployments, func(d string) bool { return strings.EqualFold(d, name) })
+		if i < 0 && percent > 0 {
+			return nil, fault.E(fault.Invalid, "InvalidTraffic", "Traffic is given to the deployment '%s', which does not exist in the endpoint.", name).At(at)
+		}
+		sum += percent
+		if percent > 0 {
+			kept[deployments[i]] = percent
+		}
+	}
+	if sum != 0 && sum != 100 {
+		return nil, fault.E(fault.Invalid, "InvalidTraffic", "The traffic percentages sum to %d; they must sum to 0 or 100.", sum).At("properties.traffic")
+	}
+	return kept, nil
+}
+
+// checkIdentity completes the identity of a new endpoint, and refuses to change
+// that of one that exists. A PUT that echoes what was shown is no change.
+func checkIdentity(d *resource.Draft) error {
+	next := d.Next.Identity
+	if d.Prev == nil {
+		if next == nil || next.Type == "" {
+			d.Next.Identity = &resource.Identity{Type: "SystemAssigned"}
+			return nil
+		}
+		return checkIdentityType(next)
+	}
+	prev := d.Prev.Identity
+	if next != nil && next != prev {
+		if err := checkIdentityType(next); err != nil {
+			return err
+		}
+		if next.HasSystem() != prev.HasSystem() || !slices.Equal(userKeys(next), userKeys(prev)) {
+			return fault.E(fault.Invalid, "BadArgument",
+				"The identity of the endpoint '%s' cannot be changed after its creation. Delete the endpoint and create it with the other identity.", d.Prev.ID.Name()).At("identity")
+		}
+	}
+	d.Next.Identity = prev
+	return nil
+}
+
+func checkIdentityType(i *resource.Identity) error {
+	kinds := map[string]string{"systemassigned": "SystemAssigned", "userassigned": "UserAssigned"}
+	kind, ok := kinds[strings.ToLower(i.Type)]
+	if !ok {
+		return fault.E(fault.Invalid, "BadArgument", "The identity type '%s' is neither SystemAssigned nor UserAssigned.", i.Type).At("identity.type")
+	}
+	i.Type = kind
+	if kind == "UserAssigned" && len(i.UserAssigned) == 0 {
+		return fault.E(fault.Invalid, "BadArgument", "An endpoint with a user-assigned identity must name it in userAssignedIdentities.").At("identity.userAssignedIdentities")
+	}
+	if kind == "SystemAssigned" && len(i.UserAssigned) > 0 {
+		return fault.E(fault.Invalid, "BadArgument", "An endpoint with a system-assigned identity names no user-assigned ones.").At("identity.userAssignedIdentities")
+	}
+	return nil
+}
+
+func userKeys(i *resource.Identity) []string {
+	var keys []string
+	for id := range i.UserAssigned {
+		keys = append(keys, strings.ToLower(strings.TrimRight(id, "/")))
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// fillIdentity makes the system-assigned principal and resolves the others.
+func (s *Service) fillIdentity(ctx context.Context, r *resource.Resource) error {
+	filled := resource.Identity{Type: r.Identity.Type, TenantID: s.Directory.Tenant()}
+	if r.Identity.HasSystem() {
+		p, err := s.Directory.EnsureManaged(ctx, identity.SystemAssigned, r.ID.String(), r.ID.Name())
+		if err != nil {
+			return err
+		}
+		filled.PrincipalID = p.ObjectID
+	}
+	for id := range r.Identity.UserAssigned {
+		p, ok := s.Directory.ByResource(id)
+		if !ok {
+			return fault.E(fault.Invalid, "BadArgument", "The user-assigned identity '%s' does not exist.", id).At("identity.userAssignedIdentities")
+		}
+		if filled.UserAssigned == nil {
+			filled.UserAssigned = map[string]resource.UserAssigned{}
+			filled.PrincipalID = "00000000-0000-0000-0000-000000000000" // as the real service answers
+		}
+		filled.UserAssigned[id] = resource.UserAssigned{PrincipalID: p.ObjectID, ClientID: p.ClientID}
+	}
+	r.Identity = &filled
+	return nil
+}
+
+func (s *Service) showEndpoint(_ context.Context, r resource.Resource, shown *resource.Shown) error {
+	base := "https://" + Host(r.ID.Name(), r.Location)
+	shown.Kind = "Managed"
+	shown.Properties["scoringUri"] = base + "/score"
+	shown.Properties["swaggerUri"] = base + "/swagger.json"
+	if shown.Properties["publicNetworkAccess"] == nil {
+		shown.Properties["publicNetworkAccess"] = "Enabled"
+	}
+	inner, _ := shown.Properties["properties"].(map[string]any)
+	if inner == nil {
+		inner = map[string]any{}
+	}
+	inner["azureml.onlineendpointid"] = r.ID.String()
+	shown.Properties["properties"] = inner
+	return nil
+}
