@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"lapis/blob"
@@ -90,7 +91,8 @@ func (h *Handler) errorDocument(q *request, f *fault.Error) []byte {
 	if err := xml.NewEncoder(&buf).Encode(doc); err != nil { // texts are escaped, so this cannot be
 		buf.WriteString("<Error><Code>" + f.Code + "</Code></Error>")
 	}
-	return bytes.ReplaceAll(buf.Bytes(), []byte("&#xA;"), []byte("\n")) // people read this too
+	// People read this too, and between tags these need no escape.
+	return []byte(strings.NewReplacer("&#xA;", "\n", "&#39;", "'", "&#34;", `"`).Replace(buf.String()))
 }
 
 func element(name, text string) errorElement {
