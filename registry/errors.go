@@ -1,12 +1,14 @@
 package registry
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
+	"syscall"
+	"unicode/utf16"
 
 	"cuelabs.dev/go/oci/ociregistry"
 
@@ -81,13 +83,18 @@ func (f *face) answerTo(w http.ResponseWriter, r *http.Request, err error) answe
 	switch {
 	case errors.As(err, &c):
 		return drawChallenge(w, r, c)
+	case errors.Is(err, syscall.ENOSPC):
+		f.s.log.Error("the disk is full", "method", r.Method, "path", r.URL.Path)
+		return answer{http.StatusInsufficientStorage, "UNAVAILABLE", "server_error", "The platform's disk is full; nothing was stored.", nil}
+	case errors.Is(err, context.Canceled) && r.Context().Err() != nil:
+		return answer{http.StatusServiceUnavailable, "UNAVAILABLE", "server_error", "The request was given up.", nil} // no one reads it
 	case errors.As(err, &flt):
 		return f.drawFault(w, r, flt)
 	case errors.As(err, &tooLarge):
 		return answer{http.StatusRequestEntityTooLarge, "SIZE_INVALID", "invalid_request", fmt.Sprintf("The request's body is larger than %d bytes.", tooLarge.Limit), nil}
 	case errors.Is(err, errUploadBusy):
 		return answer{http.StatusConflict, ociregistry.ErrBlobUploadInvalid.Code(), "", "Another request is writing to this upload; ask for its state and go on from there.", nil}
-	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, errBody):
+	case errors.Is(err, errBody):
 		return answer{http.StatusBadRequest, ociregistry.ErrSizeInvalid.Code(), "invalid_request", "The request's body ended before it was whole.", nil}
 	case errors.As(err, &ociErr):
 		return answer{ociStatus(ociErr.Code()), ociErr.Code(), "invalid_request", messageOf(ociErr), nil}
@@ -141,9 +148,7 @@ func (f *face) drawFault(w http.ResponseWriter, r *http.Request, e *fault.Error)
 	}
 	if e.Denial != nil {
 		a.detail = e.Denial
-		if data, err := json.Marshal(e.Denial); err == nil {
-			w.Header().Set(deniedHeader, string(data))
-		}
+		w.Header().Set(deniedHeader, headerJSON(e.Denial))
 		f.s.log.Warn("registry access denied", "method", r.Method, "path", r.URL.Path, "host", r.Host,
 			"principal", e.Denial.Principal, "action", e.Denial.Action, "scope", e.Denial.Scope,
 			"role", e.Denial.Role, "roleScope", e.Denial.RoleScope)
@@ -211,6 +216,23 @@ func codeOf(status int) string {
 		return ociregistry.ErrRangeInvalid.Code()
 	}
 	return ociregistry.ErrUnsupported.Code()
+}
+
+// headerJSON writes JSON in ASCII, as a header must be.
+func headerJSON(v any) string {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return ""
+	}
+	var out strings.Builder
+	for _, unit := range utf16.Encode([]rune(string(data))) {
+		if unit < 0x7f {
+			out.WriteByte(byte(unit))
+			continue
+		}
+		fmt.Fprintf(&out, `\u%04x`, unit)
+	}
+	return out.String()
 }
 
 // messageOf is the text of an error without the code that Error() puts before it.

@@ -102,7 +102,7 @@ func FuzzParseScopes(f *testing.F) {
 
 // FuzzCheckToken changes a good token; only the token itself may pass.
 func FuzzCheckToken(f *testing.F) {
-	w := newWorld(&testing.T{})
+	w := newWorld(f)
 	tokens := w.svc.tokens
 	good, _, err := tokens.mint(kindAccess, claims{Subject: "p", Audience: alpha}, accessLife)
 	if err != nil {

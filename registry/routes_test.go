@@ -1,11 +1,20 @@
 package registry
 
 import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
+	"reflect"
 	"strings"
 	"testing"
 
+	"cuelabs.dev/go/oci/ociregistry"
+
+	"lapis/armid"
 	"lapis/fault"
 )
 
@@ -137,4 +146,76 @@ func ExampleService_Handler() {
 	// pull GET /v2/{name}/blobs/{digest}
 	// pull HEAD /v2/{name}/blobs/{digest}
 	// delete DELETE /v2/{name}/blobs/{digest}
+}
+
+func TestGuardHoldsEveryMethodToItsPermission(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	w.ok(pushImage(ctx, w.svc.Open("alpha"), "app", "v1", newImage("one")))
+	g := &guard{backend: w.svc.open("alpha"), typ: typeRepository, name: "app", action: "nothing"}
+	img := newImage("one")
+	layer, manifest := descriptor("", img.layer), img.desc
+	for name, do := range map[string]func() error{
+		"GetBlob":         func() error { _, err := g.GetBlob(ctx, "app", layer.Digest); return err },
+		"GetBlobRange":    func() error { _, err := g.GetBlobRange(ctx, "app", layer.Digest, 0, 1); return err },
+		"GetManifest":     func() error { _, err := g.GetManifest(ctx, "app", manifest.Digest); return err },
+		"GetTag":          func() error { _, err := g.GetTag(ctx, "app", "v1"); return err },
+		"ResolveBlob":     func() error { _, err := g.ResolveBlob(ctx, "app", layer.Digest); return err },
+		"ResolveManifest": func() error { _, err := g.ResolveManifest(ctx, "app", manifest.Digest); return err },
+		"ResolveTag":      func() error { _, err := g.ResolveTag(ctx, "app", "v1"); return err },
+		"PushBlob":        func() error { _, err := g.PushBlob(ctx, "app", layer, bytes.NewReader(img.layer)); return err },
+		"PushBlobChunked": func() error { _, err := g.PushBlobChunked(ctx, "app", 0); return err },
+		"PushBlobChunkedResume": func() error {
+			_, err := g.PushBlobChunkedResume(ctx, "app", "x", 0, 0)
+			return err
+		},
+		"MountBlob":      func() error { _, err := g.MountBlob(ctx, "app", "b", layer.Digest); return err },
+		"PushManifest":   func() error { _, err := g.PushManifest(ctx, "app", "v2", img.manifest, manifest.MediaType); return err },
+		"DeleteBlob":     func() error { return g.DeleteBlob(ctx, "app", layer.Digest) },
+		"DeleteManifest": func() error { return g.DeleteManifest(ctx, "app", manifest.Digest) },
+		"DeleteTag":      func() error { return g.DeleteTag(ctx, "app", "v1") },
+		"Repositories":   func() error { _, err := ociregistry.All(g.Repositories(ctx, "")); return err },
+		"Tags":           func() error { _, err := ociregistry.All(g.Tags(ctx, "app", "")); return err },
+		"Referrers":      func() error { _, err := ociregistry.All(g.Referrers(ctx, "app", manifest.Digest, "")); return err },
+	} {
+		if err := do(); !fault.Is(err, fault.Internal) {
+			t.Errorf("%s without permission: %v", name, err)
+		}
+	}
+	if n := reflect.TypeFor[ociregistry.Interface]().NumMethod(); n != 18+1 { // and private
+		t.Errorf("the interface has %d methods; this test knows 18", n)
+	}
+	pullImage(ctx, t, w.svc.Open("alpha"), "app", "v1", img)
+}
+
+func TestOwnFailuresAreNotShown(t *testing.T) {
+	w := newWorld(t)
+	access := w.access()
+	access.Authorize = func(context.Context, string, string, bool, armid.ID) error {
+		return errors.New("canary: no such table")
+	}
+	face := w.svc.Handler(access)
+	token, _, err := w.svc.tokens.mint(kindAccess, claims{Subject: "p", Audience: alpha}, accessLife)
+	w.ok(err)
+	req := httptest.NewRequest("GET", "https://"+alpha+"/v2/app/tags/list", nil)
+	req.Header = bearer(token)
+	rec := httptest.NewRecorder()
+	face.ServeHTTP(rec, req)
+	if rec.Code != 500 || strings.Contains(rec.Body.String(), "canary") || !strings.Contains(w.log.String(), "canary") {
+		t.Errorf("%d %s; log %s", rec.Code, rec.Body, w.log)
+	}
+}
+
+func TestDenialOfUnicodeNamesIsASCIIInTheHeader(t *testing.T) {
+	want := fault.Denial{Principal: "p", Scope: "/subscriptions/s/resourceGroups/grün-🐇\x7f"}
+	text := headerJSON(want)
+	var got fault.Denial
+	if err := json.Unmarshal([]byte(text), &got); err != nil || got != want {
+		t.Errorf("%s reads as %+v (%v)", text, got, err)
+	}
+	for _, c := range []byte(text) {
+		if c < 0x20 || c > 0x7e {
+			t.Errorf("%q holds the byte %#x", text, c)
+		}
+	}
 }

@@ -198,6 +198,26 @@ func TestIdleUploadIsDropped(t *testing.T) {
 	}
 }
 
+func TestOpenUploadsAreBounded(t *testing.T) {
+	w := newWorld(t)
+	r := w.svc.Open("alpha")
+	for range maxUploads {
+		u, err := r.PushBlobChunked(t.Context(), "app", 0)
+		w.ok(err)
+		w.ok(u.Close())
+	}
+	if _, err := r.PushBlobChunked(t.Context(), "app", 0); !errors.Is(err, ociregistry.ErrTooManyRequests) {
+		t.Errorf("one more: %v", err)
+	}
+	u, err := w.svc.Open("beta").PushBlobChunked(t.Context(), "app", 0)
+	w.ok(err)
+	w.ok(u.Cancel())
+	w.svc.Close()
+	u, err = r.PushBlobChunked(t.Context(), "app", 0)
+	w.ok(err)
+	w.ok(u.Cancel())
+}
+
 func TestSameLayerPushedByManyAtOnce(t *testing.T) {
 	w := newWorld(t)
 	w.assign("p", pull, push, remove)

@@ -22,6 +22,9 @@ import (
 // uploadIdle is how long an upload that no one writes to is kept.
 const uploadIdle = time.Hour
 
+// maxUploads bounds the unfinished uploads of one registry: each holds a file open.
+const maxUploads = 1000
+
 // errUploadBusy means that another request is writing to the upload.
 var errUploadBusy = errors.New("another request is writing to this upload")
 
@@ -46,11 +49,23 @@ type upload struct {
 	last atomic.Int64 // unix seconds of the last request
 }
 
-func (us *uploads) add(u *upload, now time.Time) {
+// add keeps u, and drops the uploads that no one has touched for long. False
+// where its registry has too many.
+func (us *uploads) add(u *upload, now time.Time) bool {
 	us.dropAll(func(u *upload) bool { return now.Unix()-u.last.Load() > int64(uploadIdle/time.Second) })
 	us.mu.Lock()
 	defer us.mu.Unlock()
+	open := 0
+	for _, other := range us.byID {
+		if other.registry == u.registry {
+			open++
+		}
+	}
+	if open >= maxUploads {
+		return false
+	}
 	us.byID[u.id] = u
+	return true
 }
 
 func (us *uploads) get(registry, repo, id string) (*upload, bool) {
@@ -105,7 +120,10 @@ func (b *backend) PushBlobChunked(ctx context.Context, repo string, _ int) (ocir
 	u := &upload{registry: b.registry, repo: repo, id: hex.EncodeToString(id), w: w, hash: sha256.New()}
 	u.last.Store(b.s.now().Unix())
 	u.busy.Lock()
-	b.s.uploads.add(u, b.s.now())
+	if !b.s.uploads.add(u, b.s.now()) {
+		u.end()
+		return nil, ociErrorf(ociregistry.ErrTooManyRequests, "registry %s has %d unfinished uploads; complete or cancel some", b.registry, maxUploads)
+	}
 	return &blobWriter{ctx: ctx, b: b, u: u}, nil
 }
 

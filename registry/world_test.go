@@ -38,7 +38,7 @@ const (
 
 // world is a registry face over TLS, with a platform around it that is a few maps.
 type world struct {
-	t       *testing.T
+	t       testing.TB
 	svc     *Service
 	store   store.Store
 	content content.Store
@@ -53,9 +53,9 @@ type world struct {
 	ahead time.Duration       // what the service's clock is ahead
 }
 
-func newWorld(t *testing.T) *world { return newWorldOn(t, memory.New(), contentmemory.New()) }
+func newWorld(t testing.TB) *world { return newWorldOn(t, memory.New(), contentmemory.New()) }
 
-func newWorldOn(t *testing.T, records store.Store, pieces content.Store) *world {
+func newWorldOn(t testing.TB, records store.Store, pieces content.Store) *world {
 	w := &world{t: t, store: records, content: pieces, log: &bytes.Buffer{}, master: make([]byte, secret.KeySize), roles: map[string][]string{}}
 	t.Cleanup(func() { w.store.Close(); w.content.Close() })
 	w.now = func() time.Time { w.mu.Lock(); defer w.mu.Unlock(); return time.Now().Add(w.ahead) }
