@@ -55,6 +55,10 @@ func TestPatternMatches(t *testing.T) {
 
 // slowMatch is the meaning of a pattern, written with a regular expression.
 func slowMatch(pattern, action string) bool {
+	return slowExpr(pattern).MatchString(lowerSlow(action))
+}
+
+func slowExpr(pattern string) *regexp.Regexp {
 	var expr strings.Builder
 	expr.WriteString(`(?s)\A`)
 	low := lowerSlow(pattern)
@@ -73,7 +77,7 @@ func slowMatch(pattern, action string) bool {
 		}
 	}
 	expr.WriteString(`\z`)
-	return regexp.MustCompile(expr.String()).MatchString(lowerSlow(action))
+	return regexp.MustCompile(expr.String())
 }
 
 // optionalSegment returns the length of "/*" at the start of s if a slash

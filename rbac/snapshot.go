@@ -70,12 +70,12 @@ func NewSnapshot(custom []Role, assignments []Assignment, gone []string) *Snapsh
 	}
 	slices.SortFunc(s.customs, func(a, b *role) int { return strings.Compare(a.def.Name, b.def.Name) })
 	for i := range assignments {
-		h := s.own(strings.ToLower(assignments[i].PrincipalID))
+		h := s.own(lowerASCII(assignments[i].PrincipalID))
 		h.grants = append(h.grants, s.bind(&assignments[i]))
 		s.count++
 	}
 	for _, principal := range gone {
-		s.own(strings.ToLower(principal)).gone = true
+		s.own(lowerASCII(principal)).gone = true
 	}
 	return s
 }
@@ -124,7 +124,7 @@ func (s *Snapshot) with(principal string, change func(*holder)) *Snapshot {
 
 // withAssignment adds an assignment, or replaces the one of the same name.
 func (s *Snapshot) withAssignment(a Assignment) *Snapshot {
-	return s.with(a.PrincipalID, func(h *holder) {
+	return s.with(lowerASCII(a.PrincipalID), func(h *holder) {
 		h.grants = slices.DeleteFunc(h.grants, func(g grant) bool { return g.assignment.Name == a.Name })
 		h.grants = append(h.grants, s.bind(&a))
 	})
@@ -132,7 +132,7 @@ func (s *Snapshot) withAssignment(a Assignment) *Snapshot {
 
 // without removes an assignment.
 func (s *Snapshot) without(a Assignment) *Snapshot {
-	return s.with(a.PrincipalID, func(h *holder) {
+	return s.with(lowerASCII(a.PrincipalID), func(h *holder) {
 		h.grants = slices.DeleteFunc(h.grants, func(g grant) bool { return g.assignment.Name == a.Name })
 	})
 }
