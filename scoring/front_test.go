@@ -52,9 +52,7 @@ func TestArticleRequestIsAnswered(t *testing.T) {
 		event.Route != "score" || event.Run <= 0 || event.Total < event.Model || len(event.UserAgent) != 70 || event.ResponseBytes != 12 {
 		t.Errorf("the event is %+v", event)
 	}
-	if !strings.Contains(p.Log().Tail(0), "Blob contains: Hello world!") {
-		t.Errorf("the log:\n%s", p.Log().Tail(0))
-	}
+	until(t, "the log shows the blob", func() bool { return strings.Contains(p.Log().Tail(0), "Blob contains: Hello world!") })
 }
 
 func TestModelErrorsBecome424WithTheirBody(t *testing.T) {

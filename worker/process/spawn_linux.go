@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -27,24 +28,25 @@ func awaitExit(pid int) {
 	}
 }
 
-// killMarked kills every process whose environment holds the mark, until none
-// is left or three rounds are over, and returns how many it has killed.
+// killMarked kills every process whose environment holds the mark, waits
+// until they are gone, and returns how many there were. It gives up after two
+// seconds, which only a process in the midst of a system call can last.
 func killMarked(mark string) int {
 	entry := []byte(markVariable + "=" + mark)
-	killed := 0
-	for range 3 {
+	killed := map[int]bool{}
+	for deadline := time.Now().Add(2 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		found := 0
-		for _, pid := range processes() {
+		for _, pid := range processes() { // a process that is ending has no environment
 			if hasEntry(pid, entry) && syscall.Kill(pid, syscall.SIGKILL) == nil {
 				found++
+				killed[pid] = true
 			}
 		}
 		if found == 0 {
 			break
 		}
-		killed = max(killed, found)
 	}
-	return killed
+	return len(killed)
 }
 
 func processes() []int {

@@ -69,7 +69,9 @@ def _catch_print() -> None:
     log = logging.getLogger("azmlinfsrv.print")
     plain, console = builtins.print, sys.stdout
 
-    def print(*values: Any, sep: str | None = None, end: str | None = None, file: Any = None, flush: bool = False) -> None:  # noqa: A001
+    def print(
+        *values: Any, sep: str | None = None, end: str | None = None, file: Any = None, flush: bool = False
+    ) -> None:  # noqa: A001
         target = sys.stdout if file is None else file
         if target is not console or not log.isEnabledFor(logging.INFO):
             plain(*values, sep=sep, end=end, file=file, flush=flush)

@@ -42,9 +42,7 @@ def user_trace(error: BaseException) -> str:
     """Return the traceback without our own frames; the end is what matters if it is long."""
     ours = os.path.dirname(os.path.abspath(__file__))
     step: TracebackType | None = error.__traceback__
-    while step is not None and (
-        step.tb_frame.f_code.co_filename.startswith((ours, "<frozen importlib"))
-    ):
+    while step is not None and (step.tb_frame.f_code.co_filename.startswith((ours, "<frozen importlib"))):
         step = step.tb_next
     text = "".join(traceback.format_exception(type(error), error, step))
     return text if len(text) <= TRACE_LIMIT else "[...]\n" + text[-TRACE_LIMIT:]
@@ -127,7 +125,9 @@ def load(app_root: str, name: str) -> Script:
     _extend_path(app_root, path)
     if not os.path.isfile(path):
         there = ", ".join(sorted(os.listdir(app_root))[:20]) if os.path.isdir(app_root) else "no such folder"
-        raise Failure("import", IMPORT_ERROR, f"There is no scoring script {name} in the code folder, which has: {there}")
+        raise Failure(
+            "import", IMPORT_ERROR, f"There is no scoring script {name} in the code folder, which has: {there}"
+        )
     module = _execute(path)
     for wanted in ("init", "run"):
         if not callable(getattr(module, wanted, None)):

@@ -92,7 +92,9 @@ def _answer(loaded: script.Script, payload: bytes) -> bytes:
         output = loaded.run(arguments)
     except SystemExit as error:
         if not isinstance(error, Stopped):
-            console.logger.error("run() called sys.exit(), which ends this instance: %s", script.user_trace(error).rstrip())
+            console.logger.error(
+                "run() called sys.exit(), which ends this instance: %s", script.user_trace(error).rstrip()
+            )
         raise
     except Exception as error:
         console.logger.error("Encountered Exception: %s", script.user_trace(error).rstrip())
