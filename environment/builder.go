@@ -51,7 +51,7 @@ type Builder struct {
 	environ func() []string
 	flights flights
 	pulls   keyLock
-	shelf   shelf
+	shelf   *shelf
 
 	mu           sync.Mutex
 	interpreters []Interpreter // found once
@@ -97,8 +97,12 @@ func New(cfg Config) (*Builder, error) {
 	return b, nil
 }
 
-// Close waits for builds that are being cancelled to have cleaned up.
-func (b *Builder) Close() { b.flights.wg.Wait() }
+// Close waits for builds that are being cancelled to have cleaned up, and for
+// what was built to reach the disk.
+func (b *Builder) Close() {
+	b.flights.wg.Wait()
+	b.shelf.syncs.Wait()
+}
 
 // Interpreters returns the Pythons of this machine, each asked once.
 func (b *Builder) Interpreters(ctx context.Context) ([]Interpreter, error) {
@@ -188,9 +192,6 @@ func (b *Builder) make(ctx context.Context, p plan, in Interpreter, host hostPac
 	}
 	elapsed := b.now().Sub(start)
 	j.out.say("Done: %d packages for Python %s in %.1f s.", len(j.report.Installed), in.Version, elapsed.Seconds())
-	if err := file.Sync(); err != nil {
-		return Built{}, storageFault(err)
-	}
 	built, err := b.shelf.place(work, record{Format: formatVersion, Hash: hash, Report: j.report, ElapsedMS: elapsed.Milliseconds()})
 	if err != nil {
 		return Built{}, storageFault(err)

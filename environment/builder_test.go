@@ -63,8 +63,12 @@ func newBuilder(t *testing.T, change func(*Config)) *Builder {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.Close)
+	b.interpreters = machinePythons()
 	return b
 }
+
+// machinePythons asks the machine once for all tests.
+var machinePythons = sync.OnceValue(func() []Interpreter { return findInterpreters(context.Background(), os.Environ()) })
 
 // safeLog collects lines from several goroutines.
 type safeLog struct {

@@ -11,7 +11,7 @@ import (
 var (
 	networkLine = regexp.MustCompile(`(?i)tcp connect error|dns error|connection refused|connection broken|connection reset|` +
 		`failed to lookup address|name or service not known|temporary failure in name resolution|network is unreachable|no route to host|` +
-		`timed out|timeout error|tunnel|invalid peer certificate|certificate verify failed|SSLError|ProxyError|` +
+		`timed out|timeout error|tunnel error|unsuccessful tunnel|tunnel connection failed|invalid peer certificate|certificate verify failed|SSLError|ProxyError|` +
 		`network was disabled|status (?:client|server) error \((?:407|502|503|504)|HTTP error (?:407|502|503|504)`)
 	diskLine   = regexp.MustCompile(`(?i)no space left on device|disk quota exceeded|os error 28\b|Errno 28\b`)
 	usefulLine = regexp.MustCompile(`(?i)error|because|cause:|conflict|no matching|requires|not found|unsatisfiable|hint:|depends on|cannot|failed|╰─▶|×`)

@@ -142,7 +142,8 @@ func hostCandidates(all []Interpreter, p plan, policy Policy, named string) ([]I
 	}
 	hosts := append(venvs, rank(all, p.python)...)
 	if policy == PythonExact {
-		hosts = slices.DeleteFunc(hosts, func(in Interpreter) bool { return distance(in, p.python) > 0 })
+		minors := fittingMinors(p.python)
+		hosts = slices.DeleteFunc(hosts, func(in Interpreter) bool { return in.far(minors) > 0 })
 	}
 	return hosts, nil
 }

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -204,6 +205,9 @@ func (j *job) execute(ctx context.Context, env []string, argv ...string) error {
 	cmd.Env, cmd.Dir = env, j.work
 	cmd.Stdout, cmd.Stderr = j.out, j.out
 	inGroup(cmd)
+	dieWithUs(cmd.SysProcAttr)
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	if err := cmd.Start(); err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -69,6 +70,9 @@ func candidates(environ []string) []string {
 		}
 		for _, short := range []string{"python3", "python"} { // what the user means comes first
 			paths = append(paths, filepath.Join(dir, short))
+		}
+		if filepath.Base(dir) == "shims" { // pyenv's: the rest is found under versions
+			return
 		}
 		for _, e := range entries {
 			if pythonName.MatchString(e.Name()) {
@@ -187,7 +191,7 @@ func choose(all []Interpreter, want specifier, policy Policy) (Interpreter, erro
 			"no Python 3.%d or newer was found on this machine: install one, or put it on PATH", oldestMinor).At("python")
 	}
 	best := ranked[0]
-	if policy == PythonExact && distance(best, want) > 0 {
+	if policy == PythonExact && best.far(fittingMinors(want)) > 0 {
 		return Interpreter{}, fault.E(fault.Invalid, Code,
 			"the environment asks for python%s, and this machine has %s: install that version, or allow the nearest one with --python nearest",
 			want, strings.Join(versionsOf(all), ", ")).At("environment.conda_file")
@@ -198,17 +202,30 @@ func choose(all []Interpreter, want specifier, policy Policy) (Interpreter, erro
 // rank orders the interpreters by how well they fit, best first. Virtual
 // environments are left out: what was made from them would break with them.
 func rank(all []Interpreter, want specifier) []Interpreter {
-	list := slices.DeleteFunc(slices.Clone(all), func(in Interpreter) bool { return in.Venv })
-	slices.SortStableFunc(list, func(a, b Interpreter) int {
-		c := cmp.Or(
-			cmp.Compare(btoi(!want.allows(a.Version.String())), btoi(!want.allows(b.Version.String()))),
-			cmp.Compare(distance(a, want), distance(b, want)))
+	type ranked struct {
+		Interpreter
+		fits bool
+		far  int
+	}
+	minors := fittingMinors(want)
+	var list []ranked
+	for _, in := range all {
+		if !in.Venv {
+			list = append(list, ranked{in, want.allows(in.Version.String()), in.far(minors)})
+		}
+	}
+	slices.SortStableFunc(list, func(a, b ranked) int {
+		c := cmp.Or(cmp.Compare(btoi(!a.fits), btoi(!b.fits)), cmp.Compare(a.far, b.far))
 		if c == 0 && len(want) == 0 {
 			c = cmp.Compare(btoi(!a.Default), btoi(!b.Default))
 		}
 		return cmp.Or(c, b.Version.compare(a.Version))
 	})
-	return list
+	ordered := make([]Interpreter, len(list))
+	for i, r := range list {
+		ordered[i] = r.Interpreter
+	}
+	return ordered
 }
 
 func btoi(b bool) int {
@@ -218,27 +235,31 @@ func btoi(b bool) int {
 	return 0
 }
 
-// distance counts minor versions between the interpreter and the nearest minor
-// version of which some release satisfies the constraint. 0 means the minor fits.
-func distance(in Interpreter, want specifier) int {
+// fittingMinors lists the minor versions of Python 3 of which some release
+// satisfies the constraint.
+func fittingMinors(want specifier) []int {
 	const horizon = 60 // minor and micro versions that are tried
-	best := 2 * horizon
+	var minors []int
 	for minor := range horizon {
-		d := max(minor-in.Version[1], in.Version[1]-minor)
-		if d < best && minorFits(want, minor, horizon) {
-			best = d
+		for micro := range horizon {
+			v := version{release: []int{3, minor, micro}, pre: noPre, post: -1, dev: math.MaxInt}
+			if want.allowsVersion(v, "") {
+				minors = append(minors, minor)
+				break
+			}
 		}
 	}
-	return best
+	return minors
 }
 
-func minorFits(want specifier, minor, horizon int) bool {
-	for micro := range horizon {
-		if want.allows(PyVersion{3, minor, micro}.String()) {
-			return true
-		}
+// far counts minor versions between the interpreter and the nearest of minors.
+// 0 means that its minor version fits.
+func (in Interpreter) far(minors []int) int {
+	best := math.MaxInt
+	for _, minor := range minors {
+		best = min(best, max(minor-in.Version[1], in.Version[1]-minor))
 	}
-	return false
+	return best
 }
 
 // versionsOf lists the versions of the machine for a message, oldest first.

@@ -188,15 +188,14 @@ func (s specifier) String() string {
 // version satisfies only the empty specifier and `===`.
 func (s specifier) allows(raw string) bool {
 	v, err := parseVersion(raw)
-	for _, c := range s {
-		if err != nil && c.op != "===" {
-			return false
-		}
-		if !c.allows(v, raw) {
-			return false
-		}
+	if err != nil {
+		return !slices.ContainsFunc(s, func(c clause) bool { return c.op != "===" || !c.allows(v, raw) })
 	}
-	return true
+	return s.allowsVersion(v, raw)
+}
+
+func (s specifier) allowsVersion(v version, raw string) bool {
+	return !slices.ContainsFunc(s, func(c clause) bool { return !c.allows(v, raw) })
 }
 
 // operators, longest first, so that a scan takes === before ==.

@@ -17,13 +17,14 @@ import (
 //
 //	tmp/            work in progress; emptied at start
 //	tools/          an installer of our own, when the machine has none
-//	envs/NAME/      env, record.json, build.log; NAME is the hash of a build, or
+//	envs/NAME/      env, record.json, build.log, durable; NAME is the hash of a build, or
 //	                "pulled-" and the digest of the image it was unpacked from
 //	images/DIGEST   the NAME that holds the content of the image
 const (
 	envName    = "env"
 	logName    = "build.log"
 	recordName = "record.json"
+	markName   = "durable" // the tree has reached the disk
 	pulled     = "pulled-"
 )
 
@@ -36,19 +37,28 @@ type record struct {
 	Hash      string `json:"hash"`
 	Report    Report `json:"report"`
 	ElapsedMS int64  `json:"elapsedMs"`
+	Boot      string `json:"boot"` // of the machine when this was written
 }
 
 var hexDigest = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
 // shelf is the folder.
+//
+// A tree of thousands of files takes seconds to reach the disk, which nobody
+// should wait for. So an environment is in use at once and is marked durable
+// later. Without the mark it counts only until the machine starts anew: the
+// death of this process loses nothing, and after a power failure it is made
+// again rather than trusted.
 type shelf struct {
-	dir string
-	now func() time.Time
-	mu  *sync.Mutex // over the names in envs and images, not over their content
+	dir    string
+	now    func() time.Time
+	bootID string     // "" where the machine does not tell: then trees are synced at once
+	mu     sync.Mutex // over the names in envs and images, not over their content
+	syncs  sync.WaitGroup
 }
 
-func openShelf(dir string, now func() time.Time) (shelf, error) {
-	s := shelf{dir: dir, now: now, mu: new(sync.Mutex)}
+func openShelf(dir string, now func() time.Time) (*shelf, error) {
+	s := &shelf{dir: dir, now: now, bootID: bootID()}
 	if err := os.RemoveAll(s.path("tmp")); err != nil {
 		return s, fmt.Errorf("environment: clear unfinished work: %w", err)
 	}
@@ -57,18 +67,40 @@ func openShelf(dir string, now func() time.Time) (shelf, error) {
 			return s, fmt.Errorf("environment: %w", err)
 		}
 	}
+	s.syncs.Go(s.settle)
 	return s, nil
 }
 
-func (s shelf) path(parts ...string) string {
+// settle brings what is not marked durable to the disk, and marks it.
+func (s *shelf) settle() {
+	var waiting []string
+	s.mu.Lock()
+	entries, _ := os.ReadDir(s.path("envs"))
+	for _, e := range entries {
+		if _, ok := s.read(e.Name()); ok && !exists(s.path("envs", e.Name(), markName)) {
+			waiting = append(waiting, e.Name())
+		}
+	}
+	s.mu.Unlock()
+	if len(waiting) == 0 || syncTree(s.path("envs")) != nil {
+		return // tried again at the next start
+	}
+	for _, name := range waiting {
+		_ = os.WriteFile(s.path("envs", name, markName), nil, 0o600)
+	}
+}
+
+func (s *shelf) path(parts ...string) string {
 	return filepath.Join(append([]string{s.dir}, parts...)...)
 }
 
 // work makes a temporary folder on the same file system as the results.
-func (s shelf) work(hash string) (string, error) { return os.MkdirTemp(s.path("tmp"), short(hash)+"-") }
+func (s *shelf) work(hash string) (string, error) {
+	return os.MkdirTemp(s.path("tmp"), short(hash)+"-")
+}
 
 // built returns the build of the hash, if it is there and still runs.
-func (s shelf) built(hash string) (Built, bool) {
+func (s *shelf) built(hash string) (Built, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	b, ok := s.read(hash)
@@ -80,7 +112,7 @@ func (s shelf) built(hash string) (Built, bool) {
 }
 
 // image returns the environment of the image, if it is there and still runs.
-func (s shelf) image(digest string) (Built, bool) {
+func (s *shelf) image(digest string) (Built, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	name, err := os.ReadFile(s.path("images", digest))
@@ -90,7 +122,7 @@ func (s shelf) image(digest string) (Built, bool) {
 	return s.read(string(name))
 }
 
-func (s shelf) read(name string) (Built, bool) {
+func (s *shelf) read(name string) (Built, bool) {
 	if !hexDigest.MatchString(strings.TrimPrefix(name, pulled)) {
 		return Built{}, false
 	}
@@ -98,6 +130,9 @@ func (s shelf) read(name string) (Built, bool) {
 	var r record
 	if err != nil || json.Unmarshal(data, &r) != nil || r.Format != formatVersion {
 		return Built{}, false
+	}
+	if (r.Boot == "" || r.Boot != s.bootID) && !exists(s.path("envs", name, markName)) {
+		return Built{}, false // it may not have reached the disk
 	}
 	dir := s.path("envs", name, envName)
 	b := Built{Hash: r.Hash, Dir: dir, Python: pythonOf(dir), Report: r.Report, Elapsed: time.Duration(r.ElapsedMS) * time.Millisecond}
@@ -118,11 +153,12 @@ func exists(path string) bool {
 // pythonOf gives the path of the interpreter in a virtual environment.
 func pythonOf(env string) string { return filepath.Join(env, "bin", "python") }
 
-// place writes the record into a finished work folder, makes its content
-// durable, and moves it into place under the hash.
-func (s shelf) place(work string, r record) (Built, error) { return s.placeAs(r.Hash, work, r) }
+// place writes the record into a finished work folder and moves it into place
+// under the hash.
+func (s *shelf) place(work string, r record) (Built, error) { return s.placeAs(r.Hash, work, r) }
 
-func (s shelf) placeAs(name, work string, r record) (Built, error) {
+func (s *shelf) placeAs(name, work string, r record) (Built, error) {
+	r.Boot = s.bootID
 	data, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return Built{}, err
@@ -130,8 +166,10 @@ func (s shelf) placeAs(name, work string, r record) (Built, error) {
 	if err := os.WriteFile(filepath.Join(work, recordName), data, 0o600); err != nil {
 		return Built{}, err
 	}
-	if err := syncTree(work); err != nil {
-		return Built{}, err
+	if s.bootID == "" {
+		if err := errors.Join(syncTree(work), os.WriteFile(filepath.Join(work, markName), nil, 0o600)); err != nil {
+			return Built{}, err
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -144,9 +182,7 @@ func (s shelf) placeAs(name, work string, r record) (Built, error) {
 	if err := os.Rename(work, s.path("envs", name)); err != nil {
 		return Built{}, err
 	}
-	if err := syncDir(s.path("envs")); err != nil {
-		return Built{}, err
-	}
+	s.syncs.Go(s.settle)
 	b, ok := s.read(name)
 	if !ok {
 		return Built{}, errors.New("a finished environment cannot be read back")
@@ -155,7 +191,7 @@ func (s shelf) placeAs(name, work string, r record) (Built, error) {
 }
 
 // discard takes an environment out of its place at once and deletes it then.
-func (s shelf) discard(name string) error {
+func (s *shelf) discard(name string) error {
 	grave, err := os.MkdirTemp(s.path("tmp"), "gone-")
 	if err != nil {
 		return err
@@ -168,7 +204,7 @@ func (s shelf) discard(name string) error {
 }
 
 // adopt notes that the environment of the name is the content of the image.
-func (s shelf) adopt(digest, name string) error {
+func (s *shelf) adopt(digest, name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f, err := os.CreateTemp(s.path("tmp"), "image-")
@@ -187,7 +223,7 @@ func (s shelf) adopt(digest, name string) error {
 }
 
 // pointers maps image digests to environment names.
-func (s shelf) pointers() (map[string]string, error) {
+func (s *shelf) pointers() (map[string]string, error) {
 	entries, err := os.ReadDir(s.path("images"))
 	if err != nil {
 		return nil, err
