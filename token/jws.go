@@ -1,16 +1,13 @@
 package token
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"strings"
-	"unicode/utf8"
 )
 
 // Signatures are checked with crypto/rsa and not with a JOSE library: the
@@ -107,39 +104,4 @@ func parseHeader(data []byte) (header, error) {
 		return header{}, errAlgorithm
 	}
 	return h, nil
-}
-
-// object reads one JSON object. A name that comes twice is an error, since
-// readers differ in which one they take; so is text that is not UTF-8.
-func object(data []byte) (map[string]json.RawMessage, error) {
-	if !utf8.Valid(data) {
-		return nil, errors.New("not UTF-8")
-	}
-	dec := json.NewDecoder(bytes.NewReader(data))
-	if tok, err := dec.Token(); err != nil || tok != json.Delim('{') {
-		return nil, errors.New("no JSON object")
-	}
-	members := map[string]json.RawMessage{}
-	for dec.More() {
-		tok, err := dec.Token()
-		if err != nil {
-			return nil, err
-		}
-		name := tok.(string) // inside an object, the decoder gives nothing else here
-		if _, twice := members[name]; twice {
-			return nil, fmt.Errorf("%.40q comes twice", name)
-		}
-		var value json.RawMessage
-		if err := dec.Decode(&value); err != nil {
-			return nil, err
-		}
-		members[name] = value
-	}
-	if _, err := dec.Token(); err != nil {
-		return nil, err
-	}
-	if len(bytes.TrimSpace(data[dec.InputOffset():])) > 0 {
-		return nil, errors.New("more than one JSON value")
-	}
-	return members, nil
 }

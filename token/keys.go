@@ -16,6 +16,7 @@ import (
 type Keys struct {
 	cfg  Config
 	stop func()
+	wake chan struct{} // the keys have changed: there may be something to do
 
 	refreshing sync.Mutex
 	current    atomic.Pointer[keySet] // nil: the last refresh failed; the next reader tries again
@@ -30,15 +31,17 @@ const (
 	// keepFor is how long a key verifies after its last signature. The hour
 	// covers skew and a signature that was under way during the rotation.
 	keepFor = maxLifetime + time.Hour
-	// lookEvery is the pause between two looks at what is due.
-	lookEvery = time.Hour
+	// lookEvery is the pause between two looks at what is due, and retryAfter
+	// that after one that failed.
+	lookEvery  = time.Hour
+	retryAfter = time.Minute
 )
 
 func keyRecords() store.Table[keyRecord] { return store.Table[keyRecord]{Name: keyTable} }
 
 func openKeys(ctx context.Context, cfg Config) (*Keys, error) {
-	k := &Keys{cfg: cfg}
-	k.stop = cfg.Store.Watch(keyTable, func() { _, _ = k.refresh(context.Background()) })
+	k := &Keys{cfg: cfg, wake: make(chan struct{}, 1)}
+	k.stop = cfg.Store.Watch(keyTable, k.changed)
 	_, err := k.refresh(ctx)
 	if errors.Is(err, errNoKey) {
 		err = k.change(ctx, func(recs []keyRecord, _ time.Time) bool { return !has(recs, current) }, first)
@@ -54,6 +57,14 @@ func openKeys(ctx context.Context, cfg Config) (*Keys, error) {
 }
 
 func (k *Keys) close() { k.stop() }
+
+func (k *Keys) changed() {
+	_, _ = k.refresh(context.Background()) // if it fails, the next reader tries again
+	select {
+	case k.wake <- struct{}{}:
+	default:
+	}
+}
 
 // set returns the newest keys.
 func (k *Keys) set() (*keySet, error) {
@@ -136,11 +147,14 @@ func (k *Keys) maintain(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
+		case <-k.wake:
 		}
+		pause := lookEvery
 		if err := k.upkeep(ctx); err != nil && ctx.Err() == nil {
 			k.cfg.Log.Error("looking after the signing keys", "err", err)
+			pause = retryAfter
 		}
-		timer.Reset(lookEvery)
+		timer.Reset(pause)
 	}
 }
 

@@ -2,6 +2,7 @@ package token
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/json"
@@ -222,6 +223,21 @@ func TestRevokeEndsEveryTokenAtOnce(t *testing.T) {
 	if _, err := i.Verify(t.Context(), fresh, storageAud); err != nil {
 		t.Errorf("new token: %v", err)
 	}
+}
+
+func TestNextKeyIsMadeAfterEveryChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := open(t)
+		for name, change := range map[string]func(context.Context) error{"rotate": i.Rotate, "revoke": i.Revoke} {
+			if err := change(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			if got := roles(t, i); len(got[current]) != 1 || len(got[next]) != 1 {
+				t.Errorf("after %s: %v", name, got)
+			}
+		}
+	})
 }
 
 func TestStoreHoldsNoPrivateKeyInClear(t *testing.T) {
