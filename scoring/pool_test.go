@@ -122,6 +122,33 @@ func TestKilledIdleInstanceCostsNoRequest(t *testing.T) {
 	}
 }
 
+func TestKilledBusyInstanceCostsOnlyItsOwnRequest(t *testing.T) {
+	dir := t.TempDir()
+	newValve(t, dir)
+	p := poolOf(t, dir, strings.ReplaceAll(valveScript, `print("waits")`, `print("waits", os.getpid())`), func(c *PoolConfig) { c.Instances, c.MaxConcurrent = 2, 8 })
+	if err := p.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	busy := make(chan error)
+	go func() { _, err := p.Score(t.Context(), request("wait")); busy <- err }()
+	var pid int
+	until(t, "the script runs", func() bool {
+		_, after, found := strings.Cut(p.Log().Tail(0), "waits ")
+		number, _, ended := strings.Cut(after, "\n")
+		pid, _ = strconv.Atoi(number)
+		return found && ended
+	})
+	stop := load(t, 2, func(ctx context.Context) error { _, err := p.Score(ctx, request("x")); return err })
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-busy; !fault.HasCode(err, codeModelError) {
+		t.Errorf("the request in the killed instance got %v", err)
+	}
+	until(t, "both are ready again", func() bool { s := p.State(); return s.Ready == 2 && s.Members[0].Restarts+s.Members[1].Restarts == 1 })
+	stop()
+}
+
 func TestStuckRunTimesOutAndTheNextRequestWorks(t *testing.T) {
 	p := started(t, "import time\ndef init(): pass\ndef run(d):\n    while d == 'stuck': time.sleep(0.01)\n    return d\n",
 		func(c *PoolConfig) { c.RequestTimeout = 700 * time.Millisecond; c.MaxConcurrent = 2 })

@@ -124,13 +124,7 @@ func (i *instance) watch(out *os.File) {
 	readers.Go(func() { i.readFrames(i.control, maxControl, i.hear) })
 	readers.Go(func() { i.console.copy(out) })
 	go func() {
-		pid := i.cmd.Process.Pid
-		awaitExit(pid)
-		i.mu.Lock()
-		signalGroup(pid, syscall.SIGKILL)
-		i.reaped = true
-		i.mu.Unlock()
-		waitErr := i.cmd.Wait()
+		waitErr := i.reap()
 		killMarked(i.mark)
 		soon := time.Now().Add(time.Second) // someone out of reach may hold the other ends
 		_ = errors.Join(i.data.SetReadDeadline(soon), i.control.SetReadDeadline(soon), out.SetReadDeadline(soon))

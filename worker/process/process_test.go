@@ -205,6 +205,7 @@ func TestBrokenScriptSaysWhy(t *testing.T) {
 	r := newRuntime(t)
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			spec, console := specOf(t, c.script)
 			i, err := r.Start(t.Context(), spec)
 			if err != nil {
@@ -331,6 +332,44 @@ class Response:
 	says(t, console, "details for the log only")
 	if text := console.String(); strings.Contains(text, "lapis_worker") {
 		t.Errorf("the log:\n%s", text)
+	}
+}
+
+func TestSchemaDecoratedRunGetsItsParametersByName(t *testing.T) {
+	spec, _ := specOf(t, `
+from inference_schema.schema_util import mark
+def init(): pass
+@mark
+def run(rows, factor=2, request_headers=None): return [row * factor for row in rows]
+`)
+	write(t, filepath.Join(spec.Dir, "inference_schema", "__init__.py"), "")
+	write(t, filepath.Join(spec.Dir, "inference_schema", "schema_util.py"), `
+def mark(f): f.marked = True; return f
+def is_schema_decorated(f): return getattr(f, "marked", False)
+`)
+	i := start(t, spec)
+	for _, c := range []struct {
+		body, kind string
+		status     int
+		want       string
+	}{
+		{`{"rows": [1, 2]}`, "application/json; charset=utf-8", 200, "[2, 4]"},
+		{`{"rows": [1], "factor": 3, "more": 1}`, "application/json", 200, "[3]"},
+		{`{"factor": 3}`, "application/json", 400, "lacks the parameter 'rows'"},
+		{`[1]`, "application/json", 400, "not a JSON object"},
+		{`{`, "application/json", 400, "not JSON"},
+		{`{"rows": [1]}`, "text/plain", 415, "Expects Content-Type to be application/json"},
+	} {
+		req := post(c.body)
+		req.Header.Set("Content-Type", c.kind)
+		resp := score(t, i, req)
+		if resp.Status != c.status || !strings.Contains(string(resp.Body), c.want) {
+			t.Errorf("%s as %s gave %d %s", c.body, c.kind, resp.Status, resp.Body)
+		}
+	}
+	get := &worker.Request{Method: "GET", Path: "/score", RawQuery: "rows=[5]"}
+	if resp := score(t, i, get); string(resp.Body) != "[10]" {
+		t.Errorf("GET gave %d %s", resp.Status, resp.Body)
 	}
 }
 
@@ -521,6 +560,7 @@ func TestEveryInterpreterServes(t *testing.T) {
 	r := newRuntime(t)
 	for _, python := range found {
 		t.Run(filepath.Base(filepath.Dir(filepath.Dir(python))), func(t *testing.T) {
+			t.Parallel()
 			spec, console := specOf(t, articleLike)
 			spec.Python = python
 			i, err := r.Start(t.Context(), spec)

@@ -16,16 +16,22 @@ func attributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }
 
-// awaitExit returns when the process has ended, and leaves it to be reaped:
-// until then neither its id nor its group's can belong to anyone else.
-func awaitExit(pid int) {
+// reap waits for the process and ends the rest of its group. The group is
+// ended while the process is a zombie: until it is reaped, neither its id nor
+// its group's can belong to anyone else.
+func (i *instance) reap() error {
+	pid := i.cmd.Process.Pid
 	for {
 		var info unix.Siginfo
-		err := unix.Waitid(unix.P_PID, pid, &info, unix.WEXITED|unix.WNOWAIT, nil)
-		if err != unix.EINTR {
-			return
+		if unix.Waitid(unix.P_PID, pid, &info, unix.WEXITED|unix.WNOWAIT, nil) != unix.EINTR {
+			break
 		}
 	}
+	i.mu.Lock()
+	signalGroup(pid, syscall.SIGKILL)
+	i.reaped = true
+	i.mu.Unlock()
+	return i.cmd.Wait()
 }
 
 // killMarked kills every process whose environment holds the mark, waits

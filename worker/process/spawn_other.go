@@ -8,6 +8,14 @@ import "syscall"
 
 func attributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
 
-func awaitExit(int) {}
+// reap waits for the process and ends the rest of its group.
+func (i *instance) reap() error {
+	err := i.cmd.Wait()
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.reaped = true
+	signalGroup(i.cmd.Process.Pid, syscall.SIGKILL)
+	return err
+}
 
 func killMarked(string) int { return 0 }
