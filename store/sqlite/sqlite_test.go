@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"lapis/store"
@@ -174,40 +175,111 @@ func TestFailedMigrationLeavesTheFileAsItWas(t *testing.T) {
 	}
 }
 
-func TestWaitingUpdatesShareOneCommit(t *testing.T) {
-	s := openIn(t, t.TempDir())
-	commits := 0
-	defer s.Watch("t", func() { commits++ })()
-	const writers = 50
+// queue runs the updates in this order as one batch, and returns their errors. It must be called in a synctest bubble.
+func queue(t *testing.T, s *Store, fns ...func(store.Tx) error) []error {
+	t.Helper()
 	inside, release := make(chan bool), make(chan bool)
+	errs := make([]error, len(fns))
 	var wg sync.WaitGroup
-	wg.Go(func() {
-		err := s.Update(t.Context(), func(tx store.Tx) error {
-			close(inside)
-			<-release
-			_, err := tx.Put("t", "first", nil, store.Any)
-			return err
-		})
-		if err != nil {
-			t.Error(err)
-		}
-	})
-	<-inside
-	var begun sync.WaitGroup
-	for i := range writers {
-		begun.Add(1)
+	for i, fn := range fns {
 		wg.Go(func() {
-			begun.Done()
-			if err := putKey(t.Context(), s, fmt.Sprint(i), nil); err != nil {
-				t.Error(err)
-			}
+			errs[i] = s.Update(t.Context(), func(tx store.Tx) error {
+				if i == 0 {
+					close(inside)
+					<-release
+				}
+				return fn(tx)
+			})
 		})
+		synctest.Wait() // the first is inside, this one stands behind those before it
 	}
-	begun.Wait()
+	<-inside
 	close(release)
 	wg.Wait()
-	if commits > writers/2 {
-		t.Errorf("%d updates took %d commits", writers+1, commits)
+	return errs
+}
+
+func putting(key string) func(store.Tx) error {
+	return func(tx store.Tx) error {
+		_, err := tx.Put("t", key, nil, store.Any)
+		return err
+	}
+}
+
+func count(t *testing.T, s *Store) (n int) {
+	t.Helper()
+	err := s.View(t.Context(), func(r store.Reader) error {
+		recs, err := r.List("t", "", "", 0)
+		n = len(recs)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func TestWaitingUpdatesShareOneCommit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := openIn(t, t.TempDir())
+		commits := 0
+		defer s.Watch("t", func() { commits++ })()
+		var fns []func(store.Tx) error
+		for i := range batchLimit + 10 {
+			fns = append(fns, putting(fmt.Sprint(i)))
+		}
+		if err := errors.Join(queue(t, s, fns...)...); err != nil {
+			t.Fatal(err)
+		}
+		if commits != 2 || count(t, s) != len(fns) {
+			t.Errorf("%d updates took %d commits, want 2; %d records", len(fns), commits, count(t, s))
+		}
+	})
+}
+
+// sabotage makes SQLite fail for the key "poison".
+func sabotage(t *testing.T, s *Store, action string) {
+	t.Helper()
+	_, err := s.writer.conn.ExecContext(t.Context(), `PRAGMA foreign_keys = ON;
+		CREATE TABLE parent (id INTEGER PRIMARY KEY);
+		CREATE TABLE child (id INTEGER REFERENCES parent (id) DEFERRABLE INITIALLY DEFERRED);
+		CREATE TRIGGER sabotage AFTER INSERT ON records WHEN NEW.key = 'poison' BEGIN `+action+`; END`)
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFailedCommitIsAnsweredToTheWholeBatch(t *testing.T) {
+	mine := errors.New("mine")
+	for name, action := range map[string]string{
+		"at the commit":   "INSERT INTO child VALUES (1)", // breaks a rule that COMMIT checks
+		"in a statement":  "SELECT RAISE(ABORT, 'broken')",
+		"and rolled back": "SELECT RAISE(ROLLBACK, 'broken')",
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := openIn(t, t.TempDir())
+				sabotage(t, s, action)
+				watched := 0
+				defer s.Watch("t", func() { watched++ })()
+				errs := queue(t, s,
+					putting("before"),
+					func(store.Tx) error { return mine },
+					func(tx store.Tx) error { _ = putting("poison")(tx); return nil }, // its error is ignored
+				)
+				for i, err := range errs {
+					if err == nil || errors.Is(err, mine) {
+						t.Errorf("update %d was answered %v", i, err)
+					}
+				}
+				if n := count(t, s); n != 0 || watched != 0 {
+					t.Errorf("%d records, %d calls of the watcher", n, watched)
+				}
+				if err := putKey(t.Context(), s, "after", nil); err != nil {
+					t.Errorf("the store does not go on: %v", err)
+				}
+			})
+		})
 	}
 }
 
@@ -316,22 +388,25 @@ func TestCloseWaitsForRunningWork(t *testing.T) {
 }
 
 func TestCallerWhoGivesUpWaitingIsNotServed(t *testing.T) {
-	s := openIn(t, t.TempDir())
-	inside, release := make(chan bool), make(chan bool)
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		_ = s.Update(t.Context(), func(store.Tx) error { close(inside); <-release; return nil })
-	})
-	<-inside
-	ctx, cancel := context.WithCancel(t.Context())
-	wg.Go(func() {
-		if err := putKey(ctx, s, "k", nil); !errors.Is(err, context.Canceled) {
-			t.Errorf("error: %v", err)
+	synctest.Test(t, func(t *testing.T) {
+		s := openIn(t, t.TempDir())
+		ctx, cancel := context.WithCancel(t.Context())
+		var gaveUp error
+		err := s.Update(t.Context(), func(tx store.Tx) error {
+			done := make(chan bool)
+			go func() {
+				defer close(done)
+				gaveUp = putKey(ctx, s, "k", nil)
+			}()
+			synctest.Wait()
+			cancel()
+			<-done
+			return nil
+		})
+		if err != nil || !errors.Is(gaveUp, context.Canceled) || count(t, s) != 0 {
+			t.Errorf("errors %v, %v; %d records", err, gaveUp, count(t, s))
 		}
 	})
-	cancel()
-	close(release)
-	wg.Wait()
 }
 
 // writeUntilKilled makes records from several goroutines and names each on
