@@ -365,3 +365,35 @@ func TestNowAndRandAreUsed(t *testing.T) {
 		t.Errorf("%s\n%s", a, b)
 	}
 }
+
+func BenchmarkEnsureManagedAmongThousand(b *testing.B) {
+	d, err := identity.Open(b.Context(), identity.Config{Store: memory.New(), TenantID: tenant})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer d.Close()
+	id := func(n int) string { return fmt.Sprintf("%s%d", uai, n) }
+	for n := range 1000 {
+		if _, err := d.EnsureManaged(b.Context(), identity.UserAssigned, id(n), "x"); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.Run("make and delete", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := d.EnsureManaged(b.Context(), identity.UserAssigned, uai, "x"); err != nil {
+				b.Fatal(err)
+			}
+			if err := d.DeleteManaged(b.Context(), uai); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	p, _ := d.ByResource(id(7))
+	b.Run("alive", func(b *testing.B) {
+		for b.Loop() {
+			if !d.Alive(p.ObjectID) {
+				b.Fatal("dead")
+			}
+		}
+	})
+}

@@ -2,6 +2,8 @@ package identity
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"strings"
 
 	"lapis/armid"
@@ -10,7 +12,8 @@ import (
 
 // snapshot is the directory at one commit. It is never changed.
 type snapshot struct {
-	all       []Principal // by object id, ascending
+	all       []Principal     // by object id, ascending
+	versions  []store.Version // of the records of all
 	objects   map[string]int
 	clients   map[string]int
 	resources map[string]int
@@ -33,9 +36,13 @@ func (d *Directory) snapshot() *snapshot {
 func (d *Directory) refresh(ctx context.Context) (*snapshot, error) {
 	d.refreshing.Lock()
 	defer d.refreshing.Unlock()
+	old := d.current.Load()
+	if old == nil {
+		old = &snapshot{}
+	}
 	var s *snapshot
 	err := d.cfg.Store.View(ctx, func(r store.Reader) error {
-		people, err := principals().List(r, "", "", 0)
+		records, err := r.List(principalTable, "", "", 0)
 		if err != nil {
 			return err
 		}
@@ -43,8 +50,8 @@ func (d *Directory) refresh(ctx context.Context) (*snapshot, error) {
 		if err != nil {
 			return err
 		}
-		s = index(people, hashes)
-		return nil
+		s, err = old.next(records, hashes)
+		return err
 	})
 	if err != nil {
 		d.current.Store(nil)
@@ -54,27 +61,36 @@ func (d *Directory) refresh(ctx context.Context) (*snapshot, error) {
 	return s, nil
 }
 
-func index(people []store.Entry[Principal], hashes []store.Entry[hashed]) *snapshot {
-	s := &snapshot{
-		all:       make([]Principal, 0, len(people)),
-		objects:   make(map[string]int, len(people)),
-		clients:   make(map[string]int, len(people)),
-		resources: make(map[string]int, len(people)),
+// next builds the snapshot that follows s. A record that has the version it had
+// in s is not decoded again: that is most of the work.
+func (s *snapshot) next(records []store.Record, hashes []store.Entry[hashed]) (*snapshot, error) {
+	n := &snapshot{
+		all:       make([]Principal, 0, len(records)),
+		versions:  make([]store.Version, 0, len(records)),
+		objects:   make(map[string]int, len(records)),
+		clients:   make(map[string]int, len(records)),
+		resources: make(map[string]int, len(records)),
 		secrets:   make(map[string]hashed, len(hashes)),
 	}
-	for i, entry := range people {
-		p := entry.Value
-		s.all = append(s.all, p)
-		s.objects[p.ObjectID] = i
-		s.clients[p.ClientID] = i
+	for i, rec := range records {
+		var p Principal
+		if at, ok := s.objects[rec.Key]; ok && s.versions[at] == rec.Version {
+			p = s.all[at]
+		} else if err := json.Unmarshal(rec.Value, &p); err != nil {
+			return nil, fmt.Errorf("decoding %s/%s: %w", principalTable, rec.Key, err)
+		}
+		n.all = append(n.all, p)
+		n.versions = append(n.versions, rec.Version)
+		n.objects[p.ObjectID] = i
+		n.clients[p.ClientID] = i
 		if p.ResourceID != "" {
-			s.resources[strings.ToLower(p.ResourceID)] = i
+			n.resources[strings.ToLower(p.ResourceID)] = i
 		}
 	}
 	for _, entry := range hashes {
-		s.secrets[entry.Key] = entry.Value
+		n.secrets[entry.Key] = entry.Value
 	}
-	return s
+	return n, nil
 }
 
 func (s *snapshot) find(index map[string]int, key string) (Principal, bool) {
