@@ -39,8 +39,7 @@ func inspectHost(ctx context.Context, in Interpreter, environ []string) (hostPac
 		return hostPackages{}, err
 	}
 	var h hostPackages
-	text := strings.TrimSpace(string(out))
-	if err := json.Unmarshal([]byte(text[strings.LastIndexByte(text, '\n')+1:]), &h.paths); err != nil {
+	if err := json.Unmarshal(lastLine(out), &h.paths); err != nil {
 		return hostPackages{}, err
 	}
 	list, err := listInstalled(ctx, in.Path, environ)

@@ -260,10 +260,8 @@ func listInstalled(ctx context.Context, python string, environ []string) ([]Inst
 	if err := cmd.Run(); err != nil {
 		return nil, fmt.Errorf("%w: %s", err, useful(strings.Split(stderr.String(), "\n")))
 	}
-	text := bytes.TrimSpace(stdout.Bytes())
-	text = text[bytes.LastIndexByte(text, '\n')+1:] // .pth files may print
 	var rows [][2]string
-	if err := json.Unmarshal(text, &rows); err != nil {
+	if err := json.Unmarshal(lastLine(stdout.Bytes()), &rows); err != nil {
 		return nil, fmt.Errorf("list what is installed: %w", err)
 	}
 	installed := make([]Installed, len(rows))

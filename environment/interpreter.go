@@ -1,6 +1,7 @@
 package environment
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -53,7 +54,7 @@ const oldestMinor = 8
 const probe = `import sys, os, sysconfig, json
 base = getattr(sys, "_base_executable", None) or sys.executable
 venv = sys.prefix != sys.base_prefix
-print(json.dumps({"version": list(sys.version_info[:3]), "implementation": sys.implementation.name,
+print("\n" + json.dumps({"version": list(sys.version_info[:3]), "implementation": sys.implementation.name,
  "executable": sys.executable, "base": base, "venv": venv, "platform": sysconfig.get_platform(),
  "gil": not bool(sysconfig.get_config_var("Py_GIL_DISABLED"))}))`
 
@@ -146,7 +147,7 @@ func inVenv(path string) bool {
 func ask(ctx context.Context, path string, environ []string) []Interpreter {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, path, "-I", "-S", "-c", probe)
+	cmd := exec.CommandContext(ctx, path, "-I", "-c", probe)
 	cmd.Env = without(environ, "PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP")
 	inGroup(cmd)
 	out, err := cmd.Output()
@@ -162,7 +163,7 @@ func ask(ctx context.Context, path string, environ []string) []Interpreter {
 		Platform       string
 		GIL            bool
 	}
-	if json.Unmarshal(out, &answer) != nil || answer.Implementation != "cpython" || !answer.GIL {
+	if json.Unmarshal(lastLine(out), &answer) != nil || answer.Implementation != "cpython" || !answer.GIL {
 		return nil
 	}
 	if answer.Version[0] != 3 || answer.Version[1] < oldestMinor || !filepath.IsAbs(answer.Executable) {
@@ -179,6 +180,13 @@ func ask(ctx context.Context, path string, environ []string) []Interpreter {
 		all = append(all, in)
 	}
 	return all
+}
+
+// lastLine returns the last line of an interpreter's answer: the machine's .pth
+// files may print before it.
+func lastLine(out []byte) []byte {
+	out = bytes.TrimSpace(out)
+	return out[bytes.LastIndexByte(out, '\n')+1:]
 }
 
 // choose takes the interpreter for a constraint: one that satisfies it, else
