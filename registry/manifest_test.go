@@ -150,7 +150,12 @@ func TestTagsMoveAndGo(t *testing.T) {
 	if reply := w.do("DELETE", "https://"+alpha+"/v2/app/manifests/latest", auth, nil); reply.status != 404 || reply.code() != "MANIFEST_UNKNOWN" {
 		t.Errorf("delete tag again: %d %s", reply.status, reply.body)
 	}
+	w.ok(pushImage(ctx, r, "app", "one", one))
+	w.ok(pushImage(ctx, r, "app", "two", two))
 	w.ok(r.DeleteManifest(ctx, "app", one.desc.Digest))
+	if tags, err := ociregistry.All(r.Tags(ctx, "app", "")); err != nil || !cmp.Equal(tags, []string{"two"}) {
+		t.Errorf("tags after a manifest went: %v %v", tags, err)
+	}
 	w.ok(r.DeleteManifest(ctx, "app", two.desc.Digest))
 	if names, _ := ociregistry.All(r.Repositories(ctx, "")); len(names) > 0 {
 		t.Errorf("a repository without manifests is listed: %v", names)

@@ -106,13 +106,12 @@ func TestMatch(t *testing.T) {
 		row, values, err := match(routes(), tc.method, tc.path)
 		got := strings.TrimSpace(row.pattern + " " + values["name"])
 		if err != nil {
-			got = err.Error()
-			if f := FaultOf(err); f.Kind == fault.NotAllowed {
+			f := FaultOf(err)
+			switch got = f.Code; {
+			case f.Kind == fault.NotAllowed:
 				got = "405"
-			} else if f.Code == "NAME_UNKNOWN" {
+			case f.Code == "NAME_UNKNOWN":
 				got = "404"
-			} else {
-				got = f.Code
 			}
 		}
 		if got != tc.want {

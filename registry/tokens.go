@@ -196,7 +196,7 @@ func (t *tokens) signedByUs(raw string) ([]byte, error) {
 	if len(raw) > maxTokenBytes || !isCanonicalJWS(raw) {
 		return nil, malformed
 	}
-	signed, err := jose.ParseSigned(raw, []jose.SignatureAlgorithm{jose.ES256})
+	signed, err := jose.ParseSignedCompact(raw, []jose.SignatureAlgorithm{jose.ES256})
 	if err != nil || len(signed.Signatures) != 1 {
 		return nil, malformed
 	}

@@ -16,6 +16,10 @@ import (
 	"cuelabs.dev/go/oci/ociregistry"
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
+
+	"lapis/content"
+	contentmemory "lapis/content/memory"
+	"lapis/store/memory"
 )
 
 // pusher returns a world and the header of one who may do everything.
@@ -240,6 +244,109 @@ func TestSameLayerPushedByManyAtOnce(t *testing.T) {
 	keys, err := w.content.List(ctx, "")
 	if err != nil || len(keys) != 2 {
 		t.Errorf("two layers are kept as %v %v", keys, err)
+	}
+}
+
+// pausing is a content store that lets a test act in the middle of a step.
+type pausing struct {
+	content.Store
+	beforeDelete, afterCommit func()
+}
+
+func (p *pausing) Delete(ctx context.Context, key string) error {
+	if p.beforeDelete != nil {
+		p.beforeDelete()
+	}
+	return p.Store.Delete(ctx, key)
+}
+
+func (p *pausing) Create(ctx context.Context) (content.Writer, error) {
+	w, err := p.Store.Create(ctx)
+	return pausingWriter{w, p}, err
+}
+
+type pausingWriter struct {
+	content.Writer
+	p *pausing
+}
+
+func (w pausingWriter) Commit(key string) error {
+	err := w.Writer.Commit(key)
+	if w.p.afterCommit != nil {
+		w.p.afterCommit()
+	}
+	return err
+}
+
+// meanwhile runs fn beside the step that calls it. It goes on when fn is
+// through, or when fn has plainly been made to wait.
+func meanwhile(wg *sync.WaitGroup, fn func()) {
+	done := make(chan struct{})
+	wg.Go(func() { fn(); close(done) })
+	select {
+	case <-done:
+	case <-time.After(100 * time.Millisecond):
+	}
+}
+
+func TestLayerPushedWhileItsLastCopyIsDeletedStays(t *testing.T) {
+	p := &pausing{Store: contentmemory.New()}
+	w := newWorldOn(t, memory.New(), p)
+	ctx, r := t.Context(), w.svc.Open("alpha")
+	data := []byte("layer")
+	desc := descriptor("", data)
+	_, err := r.PushBlob(ctx, "old", desc, bytes.NewReader(data))
+	w.ok(err)
+	var wg sync.WaitGroup
+	p.beforeDelete = func() {
+		p.beforeDelete = nil
+		meanwhile(&wg, func() {
+			if _, err := r.PushBlob(ctx, "new", desc, bytes.NewReader(data)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	w.ok(r.DeleteBlob(ctx, "old", desc.Digest))
+	wg.Wait()
+	if got, err := readAll(r.GetBlob(ctx, "new", desc.Digest)); err != nil || !bytes.Equal(got, data) {
+		t.Errorf("%q %v", got, err)
+	}
+}
+
+func TestSweepSparesALayerThatIsBeingPushed(t *testing.T) {
+	p := &pausing{Store: contentmemory.New()}
+	w := newWorldOn(t, memory.New(), p)
+	ctx, r := t.Context(), w.svc.Open("alpha")
+	data := []byte("layer")
+	desc := descriptor("", data)
+	var wg sync.WaitGroup
+	p.afterCommit = func() {
+		meanwhile(&wg, func() {
+			if _, err := w.svc.Sweep(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	_, err := r.PushBlob(ctx, "app", desc, bytes.NewReader(data))
+	w.ok(err)
+	wg.Wait()
+	if got, err := readAll(r.GetBlob(ctx, "app", desc.Digest)); err != nil || !bytes.Equal(got, data) {
+		t.Errorf("%q %v", got, err)
+	}
+}
+
+// TestLayerThatIsThereIsNotStoredAgain pushes it to a second repository.
+func TestLayerThatIsThereIsNotStoredAgain(t *testing.T) {
+	p := &pausing{Store: contentmemory.New()}
+	w := newWorldOn(t, memory.New(), p)
+	commits := 0
+	p.afterCommit = func() { commits++ }
+	img := newImage("one")
+	for _, repo := range []string{"a", "b", "a"} {
+		w.ok(pushImage(t.Context(), w.svc.Open("alpha"), repo, "v1", img))
+	}
+	if commits != 2 {
+		t.Errorf("%d pieces of content were stored for two layers", commits)
 	}
 }
 
