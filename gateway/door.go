@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -65,6 +66,13 @@ func (d *door) server(h http.Handler) *http.Server {
 		ErrorLog:          slog.NewLogLogger(d.gateway.log.Handler(), slog.LevelWarn),
 		BaseContext:       func(net.Listener) context.Context { return d.ctx },
 		ConnContext:       withConn,
+		ConnState: func(c net.Conn, state http.ConnState) {
+			accepted := underlying(c)
+			accepted.fresh.Store(state == http.StateNew)
+			if state == http.StateNew && d.isClosing() { // too late for shutdown to find it
+				_ = accepted.Close()
+			}
+		},
 	}
 }
 
@@ -184,21 +192,15 @@ func (d *door) shutdown(ctx context.Context) (err error) {
 		d.closing = true
 		d.mu.Unlock()
 		_ = d.listener.Close()
+		// A server would wait five seconds for the first request of these.
+		d.closeConns(func(c *conn) bool { return c.fresh.Load() })
 		err = d.secure.Shutdown(ctx)
 		err = errors.Join(err, d.plain.Shutdown(ctx))
 		if err != nil {
 			_ = errors.Join(d.secure.Close(), d.plain.Close())
 		}
 		d.cancel()
-		d.mu.Lock()
-		var left []*conn
-		for c := range d.conns {
-			left = append(left, c)
-		}
-		d.mu.Unlock()
-		for _, c := range left {
-			_ = c.Close()
-		}
+		d.closeConns(func(*conn) bool { return true })
 		d.toPlain.Close()
 		d.toSecure.Close()
 		close(d.stopped)
@@ -207,13 +209,28 @@ func (d *door) shutdown(ctx context.Context) (err error) {
 	return err
 }
 
+func (d *door) closeConns(which func(*conn) bool) {
+	d.mu.Lock()
+	var chosen []*conn
+	for c := range d.conns {
+		if which(c) {
+			chosen = append(chosen, c)
+		}
+	}
+	d.mu.Unlock()
+	for _, c := range chosen {
+		_ = c.Close()
+	}
+}
+
 // conn is an accepted connection. The door knows it until it is closed.
 type conn struct {
 	net.Conn
 	door    *door
-	head    []byte // read already, not yet given on
-	connect string // host of the CONNECT request it came through, if any
-	asked   string // host that the TLS handshake is for
+	head    []byte      // read already, not yet given on
+	connect string      // host of the CONNECT request it came through, if any
+	asked   string      // host that the TLS handshake is for
+	fresh   atomic.Bool // a server has it, and has read no request yet
 }
 
 func (c *conn) Read(p []byte) (int, error) {
@@ -244,10 +261,16 @@ type connKey struct{}
 
 // withConn lets handlers find the connection of a request.
 func withConn(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, underlying(c))
+}
+
+// underlying gives the accepted connection below what a server was handed.
+func underlying(c net.Conn) *conn {
 	if secured, ok := c.(*tls.Conn); ok {
 		c = secured.NetConn()
 	}
-	return context.WithValue(ctx, connKey{}, c)
+	accepted, _ := c.(*conn)
+	return accepted
 }
 
 func connOf(r *http.Request) *conn {

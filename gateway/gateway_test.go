@@ -421,6 +421,29 @@ func TestShutdownLetsRequestsFinish(t *testing.T) {
 	}
 }
 
+func TestShutdownDoesNotWaitForConnectionsWithoutARequest(t *testing.T) {
+	r := start(t, Config{})
+	c := r.direct(t, "management.azure.com", "http/1.1")
+	plain, err := net.Dial("tcp", r.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = plain.Close() }()
+	_, _ = io.WriteString(plain, "GET / HT") // never goes on
+	begun := time.Now()
+	if err := r.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := <-r.served; err != nil || time.Since(begun) > 2*time.Second {
+		t.Errorf("it took %v, %v", time.Since(begun), err)
+	}
+	for _, c := range []net.Conn{c, plain} {
+		if _, err := c.Read(make([]byte, 1)); err == nil {
+			t.Error("connection is open")
+		}
+	}
+}
+
 func TestShutdownHasADeadline(t *testing.T) {
 	inside := make(chan bool)
 	stuck := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
