@@ -33,6 +33,7 @@ type Account struct {
 	Keys           [2]secret.String
 	AllowSharedKey bool
 	CreatedAt      time.Time
+	SKU, Kind      string
 }
 
 // Config is what the service needs.
@@ -87,8 +88,14 @@ func (s *Service) account(r resource.Resource) (Account, error) {
 	if err := r.Decode(&props); err != nil {
 		return Account{}, err
 	}
+	var sku struct {
+		Name string `json:"name"`
+	}
+	if err := json.Unmarshal(r.SKU, &sku); err != nil {
+		return Account{}, err
+	}
 	a := Account{
-		Name: r.ID.Name(), ID: r.ID, UID: r.UID, CreatedAt: r.System.CreatedAt,
+		Name: r.ID.Name(), ID: r.ID, UID: r.UID, CreatedAt: r.System.CreatedAt, SKU: sku.Name, Kind: r.Kind,
 		AllowSharedKey: props.AllowSharedKeyAccess == nil || *props.AllowSharedKeyAccess,
 	}
 	for i, k := range p.Keys {

@@ -1,0 +1,185 @@
+package lapis
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+
+	"lapis/arm"
+	"lapis/blob/dataplane"
+	"lapis/fault"
+	"lapis/gateway"
+	"lapis/login"
+	"lapis/registry"
+	"lapis/resource"
+)
+
+// The audiences of the platform's planes.
+const (
+	registryAudience = "https://containerregistry.azure.net"
+	storageAudience  = "https://storage.azure.com"
+	graphAudience    = "https://graph.microsoft.com"
+	scoringAudience  = "https://ml.azure.com"
+)
+
+// armAudiences are all names that clients ask a Resource Manager token by.
+func armAudiences() []string {
+	return []string{"https://management.azure.com", "https://management.core.windows.net"}
+}
+
+// isAudience reports whether a resource is one that the platform serves.
+func isAudience(resource string) bool {
+	known := append(armAudiences(), registryAudience, storageAudience, graphAudience, scoringAudience)
+	return slices.Contains(known, strings.TrimRight(resource, "/")) ||
+		strings.HasPrefix(resource, "https://") && strings.HasSuffix(strings.TrimRight(resource, "/"), ".blob.core.windows.net")
+}
+
+// faces leads host names to handlers.
+type faces struct {
+	exact  map[string]http.Handler
+	suffix []suffixFace
+}
+
+type suffixFace struct {
+	suffix  string
+	handler http.Handler
+}
+
+// of returns the handler of a host name in lower case, without a port.
+func (f faces) of(host string) (http.Handler, bool) {
+	if h, ok := f.exact[host]; ok {
+		return h, true
+	}
+	for _, s := range f.suffix {
+		if strings.HasSuffix(host, s.suffix) && len(host) > len(s.suffix) {
+			return s.handler, true
+		}
+	}
+	return nil, false
+}
+
+// openFaces makes the faces and the gateway before them.
+func (s *Server) openFaces(context.Context) error {
+	s.arm = arm.New(arm.Config{
+		Tree: s.tree, Operations: s.operations, Roles: s.roles, Tenant: s.home.Tenant, Subscription: s.home.Subscription,
+		Location: s.cfg.Location, Suffix: s.cfg.Suffix, Authenticate: s.authenticateARM, Status: s.status,
+		Extra: s.extraRoutes(), Now: s.cfg.Now, Log: s.cfg.Log,
+	})
+	entrance := login.New(login.Config{
+		Directory: s.directory, Issuer: s.issuer, Audience: isAudience, Now: s.cfg.Now, Rand: s.cfg.Rand, Log: s.cfg.Log,
+		Authority: func(host string) bool { return strings.HasPrefix(host, "login."+s.cfg.Suffix) },
+	})
+	data := dataplane.New(dataplane.Config{
+		Service: s.blobs, Accounts: s.blobAccount, Verify: s.verifier(storageAudience), Authorize: s.require,
+		AuthorizationURI: "https://login.microsoftonline.com/" + s.home.Tenant + "/oauth2/authorize",
+		Now:              s.cfg.Now, Rand: s.cfg.Rand, Log: s.cfg.Log,
+	})
+	images := s.registries.Handler(registry.Access{
+		Registries: s.registryOf, Verify: s.verifier(append(armAudiences(), registryAudience)...),
+		Authenticate: func(ctx context.Context, id, password string) (string, error) {
+			p, err := s.directory.Authenticate(ctx, id, password)
+			return p.ObjectID, err
+		},
+		Authorize: s.require,
+	})
+	own := s.cfg.Suffix
+	s.faces = faces{
+		exact: map[string]http.Handler{
+			"management.azure.com": s.arm, "management." + own: s.arm,
+			"login.microsoftonline.com": entrance, "login.microsoft.com": entrance, "login.windows.net": entrance, "login." + own: entrance,
+		},
+		suffix: []suffixFace{
+			{".blob.core.windows.net", data}, {".blob.core." + own, data},
+			{".azurecr.io", images}, {".azurecr." + own, images},
+			{".inference.ml.azure.com", s.front},
+		},
+	}
+	egress := gateway.EgressAllow
+	if s.cfg.EgressDeny {
+		egress = gateway.EgressDeny
+	}
+	s.gate = gateway.New(gateway.Config{
+		Face: s.faces.of, CA: s.ca, Egress: egress, Upstream: gateway.UpstreamFromEnvironment(), Log: s.cfg.Log,
+	})
+	return nil
+}
+
+func (s *Server) authenticateARM(ctx context.Context, raw string) (resource.Caller, error) {
+	claims, err := s.issuer.Verify(ctx, raw, append(armAudiences(), "https://management."+s.cfg.Suffix)...)
+	if err != nil {
+		return resource.Caller{}, err
+	}
+	p, _ := s.directory.ByObjectID(claims.ObjectID)
+	kind := "Application"
+	if p.Kind.Managed() {
+		kind = "ManagedIdentity"
+	}
+	return resource.Caller{ObjectID: claims.ObjectID, Kind: kind}, nil
+}
+
+// verifier checks tokens for a plane and gives the caller's object id.
+func (s *Server) verifier(audiences ...string) func(context.Context, string) (string, error) {
+	return func(ctx context.Context, raw string) (string, error) {
+		claims, err := s.issuer.Verify(ctx, raw, audiences...)
+		return claims.ObjectID, err
+	}
+}
+
+// registryOf finds a registry by the host that a client addresses.
+func (s *Server) registryOf(ctx context.Context, host string) (registry.Registry, error) {
+	name, _, _ := strings.Cut(host, ".")
+	r, err := s.tree.Names("registry").Find(ctx, name)
+	if err != nil {
+		return registry.Registry{}, err
+	}
+	return registry.Registry{Name: r.ID.Name(), ID: r.ID, LoginServer: registry.LoginServer(r.ID.Name()), Tenant: s.home.Tenant}, nil
+}
+
+// extraRoutes are rows of Resource Manager that belong to no resource.
+func (s *Server) extraRoutes() []arm.Route {
+	return []arm.Route{{
+		Method: http.MethodPost, Path: "/subscriptions/{subscription}/providers/Microsoft.Storage/checkNameAvailability",
+		Scope: "/subscriptions/{subscription}", Action: "Microsoft.Storage/checknameavailability/read",
+		Handle: func(r *arm.Request) (arm.Answer, error) {
+			data, err := io.ReadAll(io.LimitReader(r.Body, 64<<10))
+			if err != nil {
+				return arm.Answer{}, fault.E(fault.Invalid, "InvalidRequestContent", "The request's content broke off before its end.")
+			}
+			answer, err := s.accounts.CheckNameAvailability(r.Context(), data)
+			return arm.Answer{Body: answer}, err
+		},
+	}}
+}
+
+// Status is how the platform stands, for `lapis status`.
+type Status struct {
+	State       string `json:"state"`
+	Version     string `json:"version"`
+	Address     string `json:"address"`
+	Data        string `json:"data"`
+	Egress      string `json:"egress"`
+	Environment string `json:"environment"`
+	Python      string `json:"python"`
+	Isolation   string `json:"isolation"`
+	CA          string `json:"caFingerprint"`
+}
+
+func (s *Server) status(context.Context) any {
+	st := Status{
+		State: "ready", Version: Version(), Address: s.listener.Addr().String(), Data: s.cfg.DataDir,
+		Egress: "allow", Environment: "build", Python: "nearest", CA: s.ca.Fingerprint(),
+		Isolation: "none: instances are processes of this user, without a sandbox",
+	}
+	if s.cfg.EgressDeny {
+		st.Egress = "deny"
+	}
+	if s.cfg.HostPackage {
+		st.Environment = "host"
+	}
+	if s.cfg.ExactPython {
+		st.Python = "exact"
+	}
+	return st
+}
