@@ -35,7 +35,8 @@ type door struct {
 	conns   map[*conn]bool // all that were accepted and not closed
 	closing bool
 	work    sync.WaitGroup // goroutines that no http.Server waits for
-	stopped chan struct{}  // closed when shutdown or the end of ctx has done its work
+	stopped chan struct{}  // closed when shutdown has done its work
+	ended   chan struct{}  // closed when serve has nothing left running
 	once    sync.Once
 }
 
@@ -43,7 +44,7 @@ func newDoor(ctx context.Context, g *Gateway, l net.Listener) *door {
 	d := &door{
 		gateway: g, listener: l,
 		toPlain: newHandover(l.Addr()), toSecure: newHandover(l.Addr()),
-		conns: map[*conn]bool{}, stopped: make(chan struct{}),
+		conns: map[*conn]bool{}, stopped: make(chan struct{}), ended: make(chan struct{}),
 	}
 	d.ctx, d.cancel = context.WithCancel(ctx)
 	d.plain = d.server(http.HandlerFunc(d.servePlain))
@@ -78,6 +79,7 @@ func (d *door) server(h http.Handler) *http.Server {
 
 // serve runs until everything has ended.
 func (d *door) serve() error {
+	defer close(d.ended)
 	defer d.cancel()
 	var servers sync.WaitGroup
 	servers.Go(func() { _ = d.plain.Serve(d.toPlain) })

@@ -99,7 +99,8 @@ func (g *Gateway) Serve(ctx context.Context, l net.Listener) error {
 }
 
 // Shutdown takes no new connections, waits for running requests, then closes
-// tunnels. When ctx ends first, it breaks off what is left and returns ctx's error.
+// tunnels, and returns when nothing of them runs any more. When ctx ends first,
+// it breaks off what is left and returns ctx's error.
 func (g *Gateway) Shutdown(ctx context.Context) error {
 	g.mu.Lock()
 	g.ended = true
@@ -111,7 +112,10 @@ func (g *Gateway) Shutdown(ctx context.Context) error {
 	errs := make([]error, len(doors))
 	var wg sync.WaitGroup
 	for i, d := range doors {
-		wg.Go(func() { errs[i] = d.shutdown(ctx) })
+		wg.Go(func() {
+			errs[i] = d.shutdown(ctx)
+			<-d.ended
+		})
 	}
 	wg.Wait()
 	g.out.close()
