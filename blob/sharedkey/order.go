@@ -14,7 +14,7 @@ func compareNames(a, b string) int {
 	if c := cmp.Compare(weights(a), weights(b)); c != 0 {
 		return c
 	}
-	return cmp.Compare(minor(b), minor(a)) // an earlier hyphen makes the greater name
+	return cmp.Compare(minor(a), minor(b))
 }
 
 // Signs that count, from light to heavy; digits and letters follow them.
@@ -36,10 +36,18 @@ func weights(name string) string {
 	return string(out)
 }
 
-// minor returns where the first hyphen or apostrophe stands that weights leaves out.
-func minor(name string) int {
-	if i := strings.IndexAny(name, "-'"); i >= 0 {
-		return i
+// minor maps a name to a string that orders names of equal weights: at the
+// first difference a hyphen is greatest, then an apostrophe, then the end.
+func minor(name string) string {
+	out := make([]byte, len(name)+1)
+	for i := range len(name) {
+		switch name[i] {
+		case '-':
+			out[i] = 3
+		case '\'':
+			out[i] = 2
+		}
 	}
-	return len(name)
+	out[len(name)] = 1
+	return string(out)
 }
