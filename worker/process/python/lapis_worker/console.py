@@ -69,9 +69,9 @@ def _catch_print() -> None:
     log = logging.getLogger("azmlinfsrv.print")
     plain, console = builtins.print, sys.stdout
 
-    def print(
+    def logged(
         *values: Any, sep: str | None = None, end: str | None = None, file: Any = None, flush: bool = False
-    ) -> None:  # noqa: A001
+    ) -> None:
         target = sys.stdout if file is None else file
         if target is not console or not log.isEnabledFor(logging.INFO):
             plain(*values, sep=sep, end=end, file=file, flush=flush)
@@ -79,7 +79,7 @@ def _catch_print() -> None:
         text = (" " if sep is None else sep).join(map(str, values))
         log.info("%s", text if end is None else text + end.rstrip("\n"))
 
-    builtins.print = print
+    builtins.print = logged
 
 
 def where(thread: int | None) -> None:

@@ -177,7 +177,7 @@ def _hint(error: BaseException) -> str:
 def _refuse_raw_http(name: str) -> None:
     for module in list(sys.modules.values()):
         if getattr(module, "__name__", "").endswith("aml_request") and getattr(module, "_rawHttpRequested", False):
-            message = f"run() of {name} is under @rawhttp, which is not supported yet. Use run(data), which gets the body as text."
+            message = f"run() of {name} is under @rawhttp, which is not supported yet. run(data) gets the body as text."
             raise Failure("import", IMPORT_ERROR, message)
 
 
