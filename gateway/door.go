@@ -156,7 +156,8 @@ func (d *door) handshake(c *conn) {
 	secured := tls.Server(c, d.tls)
 	if err := secured.HandshakeContext(ctx); err != nil {
 		level := slog.LevelWarn
-		if errors.Is(err, io.EOF) { // the client went away without a word, as some do to look
+		// The client went away without a word, as some do that only look; or we did.
+		if errors.Is(err, io.EOF) || d.ctx.Err() != nil {
 			level = slog.LevelDebug
 		}
 		d.gateway.log.Log(ctx, level, "gateway: TLS handshake failed", "host", clip(c.asked), "remote", c.RemoteAddr().String(),

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -29,7 +30,9 @@ func newWorld(t *testing.T) *world {
 		w.Header().Set("Content-Type", "text/plain")
 		_, _ = fmt.Fprintf(w, "world %s%s %q", r.Host, r.URL.Path, r.Header.Get("Proxy-Authorization"))
 	})
-	w := &world{secure: httptest.NewTLSServer(h), plain: httptest.NewServer(h)}
+	w := &world{secure: httptest.NewUnstartedServer(h), plain: httptest.NewServer(h)}
+	w.secure.Config.ErrorLog = log.New(io.Discard, "", 0)
+	w.secure.StartTLS()
 	t.Cleanup(w.secure.Close)
 	t.Cleanup(w.plain.Close)
 	return w
