@@ -77,7 +77,9 @@ func open(path string) (_ *Store, err error) {
 	if err := migrate(conn, schema()); err != nil {
 		return nil, err
 	}
-	// The first commit made the WAL; its name must survive a crash too.
+	if err := useWAL(conn); err != nil {
+		return nil, err
+	}
 	if err := syncFolder(filepath.Dir(path)); err != nil {
 		return nil, err
 	}
@@ -93,11 +95,23 @@ func open(path string) (_ *Store, err error) {
 func dsn(path string) string {
 	q := url.Values{"_pragma": {
 		"busy_timeout(5000)",
-		"journal_mode(WAL)",
 		"synchronous(FULL)",
 		"journal_size_limit(16777216)",
 	}}
 	return (&url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: q.Encode()}).String()
+}
+
+// useWAL sets the mode that the file then keeps: after the checks of migrate,
+// so that another program's file is not changed.
+func useWAL(conn *sql.Conn) error {
+	var mode string
+	if err := conn.QueryRowContext(context.Background(), "PRAGMA journal_mode = WAL").Scan(&mode); err != nil {
+		return err
+	}
+	if mode != "wal" {
+		return fmt.Errorf("SQLite cannot use a WAL there (mode %q): choose a folder on a local disk", mode)
+	}
+	return nil
 }
 
 // makeFile sees to mode 0600; SQLite gives -wal and -shm the mode of the file.
