@@ -3,6 +3,7 @@ package token
 import (
 	"crypto/rand"
 	"crypto/sha256"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -50,6 +51,18 @@ func sealer(t testing.TB) *secret.Sealer {
 	}
 	return s
 }
+
+// clock is a hand-set time that the upkeep of the keys may read meanwhile.
+type clock struct{ at atomic.Pointer[time.Time] }
+
+func newClock(at time.Time) *clock {
+	c := &clock{}
+	c.set(at)
+	return c
+}
+
+func (c *clock) set(at time.Time) { c.at.Store(&at) }
+func (c *clock) now() time.Time   { return *c.at.Load() }
 
 type option func(*Config)
 

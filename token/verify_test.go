@@ -380,8 +380,8 @@ func TestClaimsComeBack(t *testing.T) {
 
 func TestExpiryAndStartAreCheckedAtEveryUse(t *testing.T) {
 	start := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	now := start
-	i := open(t, withNow(func() time.Time { return now }))
+	clock := newClock(start)
+	i := open(t, withNow(clock.now))
 	raw := mint(t, i, Request{Lifetime: time.Hour}).Raw.Reveal()
 	for _, step := range []struct {
 		at   time.Duration
@@ -395,7 +395,7 @@ func TestExpiryAndStartAreCheckedAtEveryUse(t *testing.T) {
 		{-backdate - skew, ""},
 		{-backdate - skew - time.Second, CodeInvalid},
 	} {
-		now = start.Add(step.at)
+		clock.set(start.Add(step.at))
 		_, err := i.Verify(t.Context(), raw, storageAud)
 		if (step.code == "") != (err == nil) || err != nil && !fault.HasCode(err, step.code) {
 			t.Errorf("at %s: %v, want %q", step.at, err, step.code)
