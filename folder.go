@@ -123,8 +123,12 @@ func (s *Server) openIdentity(ctx context.Context) error {
 
 // openListener binds the port and makes the certificates.
 func (s *Server) openListener(context.Context) error {
-	var err error
-	if s.ca, err = gateway.LoadOrCreateCA(filepath.Join(s.cfg.DataDir, "ca"), nil, nil, s.cfg.Suffix); err != nil {
+	dir := filepath.Join(s.cfg.DataDir, "ca")
+	err := os.MkdirAll(dir, 0o700)
+	if err != nil {
+		return err
+	}
+	if s.ca, err = gateway.LoadOrCreateCA(dir, nil, nil, s.cfg.Suffix); err != nil {
 		return fmt.Errorf("opening the certificate authority: %w", err)
 	}
 	if s.listener, err = s.listen(); err != nil {
