@@ -6,8 +6,9 @@
 // bytes that nothing refers to are removed. It knows no permissions and no
 // HTTP: package blob/dataplane asks who the caller is, decides, and draws.
 //
-// Bytes lie in package content under keys of the form blob/{start}/{2}/{rest},
-// where {start} is drawn anew each time a [Service] is made. Records lie in
+// Bytes lie in package content under keys of the form blob/{2}/{start}-{rest},
+// where {start} is drawn anew each time a [Service] is made: a sweep so tells
+// what an earlier process left from what this one is about to refer to. Records lie in
 // package store:
 //
 //	blob_containers  {space}/{container}        the container and its uid

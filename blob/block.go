@@ -103,7 +103,7 @@ func (s *Service) PutBlock(ctx context.Context, p PutBlock) (Digests, error) {
 		return err
 	})
 	if err != nil {
-		s.remove(ctx, []string{seg.Key})
+		s.abandon(ctx, seg, err)
 		return Digests{}, failed(err, "storing the block")
 	}
 	s.remove(ctx, drop)

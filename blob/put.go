@@ -142,9 +142,7 @@ func (s *Service) commit(ctx context.Context, w Write, seg segment, change ...fu
 		return err
 	})
 	if err != nil {
-		if seg.Size > 0 {
-			s.remove(ctx, []string{seg.Key})
-		}
+		s.abandon(ctx, seg, err)
 		return Blob{}, failed(err, "storing the blob")
 	}
 	s.remove(ctx, drop)

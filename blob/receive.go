@@ -9,6 +9,7 @@ import (
 	"hash"
 	"hash/crc64"
 	"io"
+	"strings"
 
 	"lapis/fault"
 )
@@ -104,8 +105,6 @@ func (s *Service) receive(ctx context.Context, body io.Reader, limit int64, said
 	h := newHasher(said.CRC64 != nil)
 	n, err := io.Copy(io.MultiWriter(w, h), io.LimitReader(src, limit+1))
 	switch {
-	case src.err != nil && errors.Is(src.err, context.Canceled):
-		return segment{}, Digests{}, src.err
 	case src.err != nil:
 		e := fault.E(fault.Invalid, "RequestBodyIncomplete", "The request body ended before its declared length.")
 		e.Err = src.err
@@ -135,14 +134,28 @@ func tooLarge(limit int64) error {
 
 const contentPrefix = "blob/"
 
-// newKey draws a key. It carries the start, so that Sweep can tell what this
-// process is still about to refer to from what an earlier one left.
+// newKey draws a key of the form blob/{2}/{start}-{rest}.
 func (s *Service) newKey() (string, error) {
 	name, err := s.draw(16)
 	if err != nil {
 		return "", err
 	}
-	return contentPrefix + s.start + "/" + name[:2] + "/" + name[2:], nil
+	return contentPrefix + name[:2] + "/" + s.start + "-" + name[2:], nil
+}
+
+// isOurs reports whether this process drew the key, and so may still be about
+// to refer to it.
+func (s *Service) isOurs(key string) bool {
+	return strings.HasPrefix(key[strings.LastIndexByte(key, '/')+1:], s.start+"-")
+}
+
+// abandon removes content for which there will be no record: a rule refused
+// it, or the request ended before the store took it up. After any other error
+// the record might be there after all, so the content stays until a sweep knows.
+func (s *Service) abandon(ctx context.Context, seg segment, err error) {
+	if seg.Size > 0 && (isFault(err) || errors.Is(err, context.Canceled)) {
+		s.remove(ctx, []string{seg.Key})
+	}
 }
 
 // remove deletes content that no record refers to any more. What a reader

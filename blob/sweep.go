@@ -147,10 +147,9 @@ func (s *Service) sweepContent(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	mine := contentPrefix + s.start + "/"
 	orphans := map[string]bool{}
 	for _, key := range keys {
-		if !strings.HasPrefix(key, mine) {
+		if !s.isOurs(key) {
 			orphans[key] = true
 		}
 	}

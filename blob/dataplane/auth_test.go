@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -327,8 +328,10 @@ func TestReaderCannotWrite(t *testing.T) {
 	expect(t, "copy from where it may not read", w.do(as("reader", call{method: "PUT", path: "/data/x", header: map[string]string{"x-ms-copy-source": "https://" + accountHost + "/other/b"}})), 403, "AuthorizationPermissionMismatch")
 
 	res := w.do(as("stranger", get("/data/b")))
-	if got := res.Header.Get("x-lapis-denied"); got != "stranger needs Storage Blob Data Reader at "+w.account.ID.String() {
-		t.Errorf("x-lapis-denied: %q", got)
+	var lacks fault.Denial
+	if err := json.Unmarshal([]byte(res.Header.Get("x-lapis-denied")), &lacks); err != nil || lacks.Principal != "stranger" ||
+		lacks.Role != "Storage Blob Data Reader" || lacks.RoleScope != w.account.ID.String() || lacks.Action != read {
+		t.Errorf("x-lapis-denied: %q %v", res.Header.Get("x-lapis-denied"), err)
 	}
 	if body := text(res); !strings.Contains(body, "<Remedy>az role assignment create") || !strings.Contains(body, "<AuthorizationErrorDetail>stranger needs") {
 		t.Errorf("body %s", body)

@@ -51,7 +51,7 @@ func (h *Handler) draw(w *response, q *request, err error) {
 		head.Set("WWW-Authenticate", "Bearer authorization_uri="+h.c.AuthorizationURI+" resource_id=https://storage.azure.com")
 	}
 	if d := f.Denial; d != nil {
-		head.Set("X-Lapis-Denied", deniedText(d))
+		head.Set("X-Lapis-Denied", d.Header())
 	}
 	if q.http.Body != nil && q.http.Header.Get("Expect") == "" {
 		_, _ = io.CopyN(io.Discard, q.http.Body, drain)
@@ -151,6 +151,8 @@ func (h *Handler) log(q *request, f *fault.Error) {
 		"container", q.container, "blob", q.blob, "code", f.Code,
 	}
 	switch {
+	case q.http.Context().Err() != nil: // the client has gone; what failed then is no news
+		h.c.Log.Debug("storage request broken off", attrs...)
 	case f.Kind == fault.Internal:
 		h.c.Log.Error("storage request failed", append(attrs, "error", f.Error())...)
 	case f.Denial != nil:

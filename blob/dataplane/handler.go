@@ -74,7 +74,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	out := &response{ResponseWriter: w}
 	q := &request{http: r, id: h.requestID()}
 	head := w.Header()
-	head.Set("Server", "Windows-Azure-Blob/1.0 Microsoft-HTTPAPI/2.0")
+	head.Set("Server", "Windows-Azure-Blob/1.0 (Lapis)")
 	head.Set("X-Ms-Request-Id", q.id)
 	head.Set("Date", h.c.Now().UTC().Format(http.TimeFormat))
 	if err := h.serve(out, q); err != nil {
