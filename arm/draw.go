@@ -73,10 +73,7 @@ func (f *Face) drawError(w http.ResponseWriter, r *http.Request, err error) {
 			`", error="invalid_token", error_description="`+e.Code+`"`)
 	}
 	if e.Denial != nil {
-		w.Header().Set("x-lapis-denied", e.Denial.Remedy)
-	}
-	if e.Kind == fault.NotImplemented {
-		status = http.StatusNotImplemented
+		w.Header().Set("x-lapis-denied", e.Denial.Header())
 	}
 	w.Header().Set("x-ms-failure-cause", "gateway")
 	f.writeJSON(w, r, status, map[string]any{"error": errorOf(e)})

@@ -242,8 +242,21 @@ func checkCapacity(r *resource.Resource) error {
 	return err
 }
 
+// errorProperty is where a failed deployment shows why it failed: Azure's shape
+// has no field for it, and its clients show all properties of this map.
+const errorProperty = "lapis.error"
+
 func showDeployment(_ context.Context, r resource.Resource, shown *resource.Shown) error {
 	shown.Kind = "Managed"
+	inner, _ := shown.Properties["properties"].(map[string]any)
+	if inner == nil {
+		inner = map[string]any{}
+	}
+	delete(inner, errorProperty) // a client may have sent back what it was shown
+	if f := r.Failure.Fault(); f != nil {
+		inner[errorProperty] = f.Error()
+	}
+	shown.Properties["properties"] = inner
 	return nil
 }
 

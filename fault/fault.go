@@ -7,8 +7,11 @@
 package fault
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
+	"unicode/utf16"
 )
 
 // Kind is the class of a fault; faces map it to a status.
@@ -54,6 +57,24 @@ type Denial struct {
 	Role      string `json:"role"`      // the least built-in role that would allow it
 	RoleScope string `json:"roleScope"` // the narrowest scope at which to assign it
 	Remedy    string `json:"remedy"`    // the az command that assigns it
+}
+
+// Header returns the denial as one line of JSON in ASCII, as the header
+// x-lapis-denied has it that every face sends with a refusal.
+func (d *Denial) Header() string {
+	data, err := json.Marshal(d)
+	if err != nil {
+		return "" // strings always encode
+	}
+	var out strings.Builder
+	for _, unit := range utf16.Encode([]rune(string(data))) {
+		if unit < 0x7f {
+			out.WriteByte(byte(unit))
+			continue
+		}
+		fmt.Fprintf(&out, `\u%04x`, unit)
+	}
+	return out.String()
 }
 
 // E makes a fault. The format takes the verbs of fmt; %w keeps a cause for

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"strings"
 	"syscall"
-	"unicode/utf16"
 
 	"cuelabs.dev/go/oci/ociregistry"
 
@@ -148,7 +147,7 @@ func (f *face) drawFault(w http.ResponseWriter, r *http.Request, e *fault.Error)
 	}
 	if e.Denial != nil {
 		a.detail = e.Denial
-		w.Header().Set(deniedHeader, headerJSON(e.Denial))
+		w.Header().Set(deniedHeader, e.Denial.Header())
 		f.s.log.Warn("registry access denied", "method", r.Method, "path", r.URL.Path, "host", r.Host,
 			"principal", e.Denial.Principal, "action", e.Denial.Action, "scope", e.Denial.Scope,
 			"role", e.Denial.Role, "roleScope", e.Denial.RoleScope)
@@ -216,23 +215,6 @@ func codeOf(status int) string {
 		return ociregistry.ErrRangeInvalid.Code()
 	}
 	return ociregistry.ErrUnsupported.Code()
-}
-
-// headerJSON writes JSON in ASCII, as a header must be.
-func headerJSON(v any) string {
-	data, err := json.Marshal(v)
-	if err != nil {
-		return ""
-	}
-	var out strings.Builder
-	for _, unit := range utf16.Encode([]rune(string(data))) {
-		if unit < 0x7f {
-			out.WriteByte(byte(unit))
-			continue
-		}
-		fmt.Fprintf(&out, `\u%04x`, unit)
-	}
-	return out.String()
 }
 
 // messageOf is the text of an error without the code that Error() puts before it.

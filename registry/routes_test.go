@@ -207,7 +207,7 @@ func TestOwnFailuresAreNotShown(t *testing.T) {
 
 func TestDenialOfUnicodeNamesIsASCIIInTheHeader(t *testing.T) {
 	want := fault.Denial{Principal: "p", Scope: "/subscriptions/s/resourceGroups/grün-🐇\x7f"}
-	text := headerJSON(want)
+	text := want.Header()
 	var got fault.Denial
 	if err := json.Unmarshal([]byte(text), &got); err != nil || got != want {
 		t.Errorf("%s reads as %+v (%v)", text, got, err)
