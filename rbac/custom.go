@@ -159,7 +159,7 @@ func validAction(text string) bool {
 	for i := range len(text) {
 		c := text[i]
 		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
-		if !letter && strings.IndexByte("*./-_$", c) < 0 {
+		if !letter && strings.IndexByte("*./-_$:", c) < 0 {
 			return false
 		}
 	}

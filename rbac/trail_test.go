@@ -15,6 +15,7 @@ func FuzzTrailHidesNothing(f *testing.F) {
 		{"/subscriptions/S", "/subscriptions/s/resourceGroups/RG"},
 		{"/subscriptions/s/resourceGroups/rg1", "/subscriptions/s/resourceGroups/rg10"},
 		{"/subscriptions/s/resourceGroups/\u212aelvin", "/subscriptions/s/resourceGroups/kelvin"},
+		{"/subscriptions/s/resourceGroups/kelvin", "/subscriptions/s/resourceGroups/\u212aelvin"},
 		{"/subscriptions/s/resourceGroups/glass", "/subscriptions/s/resourceGroups/gla\u017f\u017f/providers/A.B/t/n"},
 		{"/subscriptions/s/resourceGroups/12345678", "/subscriptions/s/resourceGroups/12345678"},
 		{"/subscriptions/s/resourceGroups/a@b", "/subscriptions/s/resourceGroups/a`b"},
