@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -54,10 +55,12 @@ type Builder struct {
 	shelf   *shelf
 
 	mu           sync.Mutex
-	interpreters []Interpreter // found once
+	interpreters []Interpreter // of the files in asked
+	asked        []string      // paths that were asked for their version
 
 	toolKey keyLock // one at a time looks for the installer
 	uv      *tool   // found or fetched once
+	pipOnly bool    // tests: do as where no uv can be had
 }
 
 // Built is an environment on disk.
@@ -104,16 +107,19 @@ func (b *Builder) Close() {
 	b.shelf.syncs.Wait()
 }
 
-// Interpreters returns the Pythons of this machine, each asked once.
+// Interpreters returns the Pythons of this machine. They are asked once, and
+// again when one was added or removed.
 func (b *Builder) Interpreters(ctx context.Context) ([]Interpreter, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.interpreters == nil {
-		found := findInterpreters(ctx, b.environ())
+	environ := b.environ()
+	paths := candidates(environ)
+	if b.interpreters == nil || !slices.Equal(paths, b.asked) {
+		found := findInterpreters(ctx, paths, environ)
 		if err := context.Cause(ctx); err != nil {
 			return nil, err
 		}
-		b.interpreters = found
+		b.interpreters, b.asked = found, paths
 	}
 	return b.interpreters, nil
 }

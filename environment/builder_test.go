@@ -4,15 +4,18 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io/fs"
+	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
+
+	"cuelabs.dev/go/oci/ociregistry/ocimem"
 
 	"lapis/fault"
 )
@@ -63,22 +66,29 @@ func newBuilder(t *testing.T, change func(*Config)) *Builder {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.Close)
-	b.interpreters = machinePythons()
+	b.interpreters, b.asked = machinePythons(), candidates(b.environ())
 	return b
 }
 
 // machinePythons asks the machine once for all tests.
-var machinePythons = sync.OnceValue(func() []Interpreter { return findInterpreters(context.Background(), os.Environ()) })
+var machinePythons = sync.OnceValue(func() []Interpreter {
+	return findInterpreters(context.Background(), candidates(os.Environ()), os.Environ())
+})
 
-// safeLog collects lines from several goroutines.
+// safeLog collects lines from several goroutines and lets a test wait for one.
 type safeLog struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
+	mu      sync.Mutex
+	buf     bytes.Buffer
+	changed chan struct{}
 }
 
 func (l *safeLog) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.changed != nil {
+		close(l.changed)
+		l.changed = nil
+	}
 	return l.buf.Write(p)
 }
 
@@ -86,6 +96,29 @@ func (l *safeLog) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.buf.String()
+}
+
+// await waits until the log holds the text.
+func (l *safeLog) await(t *testing.T, text string) {
+	t.Helper()
+	limit := time.After(time.Minute)
+	for {
+		l.mu.Lock()
+		if strings.Contains(l.buf.String(), text) {
+			l.mu.Unlock()
+			return
+		}
+		if l.changed == nil {
+			l.changed = make(chan struct{})
+		}
+		changed := l.changed
+		l.mu.Unlock()
+		select {
+		case <-changed:
+		case <-limit:
+			t.Fatalf("the log never says %q:\n%s", text, l.String())
+		}
+	}
 }
 
 // leftovers lists what is in the builder's folder besides tools.
@@ -235,19 +268,29 @@ func fakeUV(t *testing.T, body string) (environ func() []string, dir string) {
 	}, dir
 }
 
+// pipe makes a named pipe. Whoever reads it waits until a writer closes it.
+func pipe(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 func TestTwoBuildsAtOnceBecomeOne(t *testing.T) {
-	gate := filepath.Join(t.TempDir(), "go-on")
-	environ, dir := fakeUV(t, "echo x >> $D/runs; echo installing; while ! test -e "+gate+"; do sleep 0.02; done; echo installed late")
+	gate := pipe(t)
+	environ, dir := fakeUV(t, "echo x >> $D/runs; echo installing; cat "+gate+"; echo installed late")
 	b := newBuilder(t, func(c *Config) { c.Environ = environ })
 	spec := conda("- pip:", "  - six")
 	var first, second safeLog
 	var wg sync.WaitGroup
 	results := make([]Built, 2)
 	wg.Go(func() { results[0], _ = b.Build(t.Context(), spec, &first) })
-	waitFor(t, func() bool { return strings.Contains(first.String(), "installing") })
+	first.await(t, "installing")
 	wg.Go(func() { results[1], _ = b.Build(t.Context(), spec, &second) })
-	waitFor(t, func() bool { return strings.Contains(second.String(), "being built already") })
-	if err := os.WriteFile(gate, nil, 0o600); err != nil {
+	second.await(t, "being built already")
+	if err := os.WriteFile(gate, nil, 0); err != nil {
 		t.Fatal(err)
 	}
 	wg.Wait()
@@ -264,18 +307,9 @@ func TestTwoBuildsAtOnceBecomeOne(t *testing.T) {
 	}
 }
 
-func waitFor(t *testing.T, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(15 * time.Second); !ok(); {
-		if time.Now().After(deadline) {
-			t.Fatal("it did not come")
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-}
-
 func TestCancelKillsTheWholeGroup(t *testing.T) {
-	environ, dir := fakeUV(t, "sleep 300 & echo $! > $D/child; echo installing; wait")
+	alive := pipe(t) // held open by the grandchild for as long as it lives
+	environ, _ := fakeUV(t, "sleep 300 > "+alive+" & echo installing; wait")
 	b := newBuilder(t, func(c *Config) { c.Environ = environ })
 	ctx, cancel := context.WithCancel(t.Context())
 	var log safeLog
@@ -284,42 +318,42 @@ func TestCancelKillsTheWholeGroup(t *testing.T) {
 		_, err := b.Build(ctx, conda("- pip:", "  - six"), &log)
 		done <- err
 	}()
-	waitFor(t, func() bool { return strings.Contains(log.String(), "installing") })
+	reader, err := os.Open(alive) // returns when the grandchild has opened it too
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	log.await(t, "installing")
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
 	b.Close()
-	child, err := os.ReadFile(filepath.Join(dir, "child"))
-	if err != nil {
-		t.Fatal(err)
+	if _, err := io.Copy(io.Discard, reader); err != nil { // ends with the grandchild
+		t.Error(err)
 	}
-	waitFor(t, func() bool {
-		stat, err := os.ReadFile("/proc/" + strings.TrimSpace(string(child)) + "/stat")
-		return errors.Is(err, fs.ErrNotExist) || strings.Contains(string(stat), ") Z ")
-	})
 	if left := leftovers(t, b); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
 	}
 }
 
 func TestOneAskerLeavingDoesNotCancelTheOther(t *testing.T) {
-	gate := filepath.Join(t.TempDir(), "go-on")
-	environ, _ := fakeUV(t, "echo installing; while ! test -e "+gate+"; do sleep 0.02; done")
+	gate := pipe(t)
+	environ, _ := fakeUV(t, "echo installing; cat "+gate)
 	b := newBuilder(t, func(c *Config) { c.Environ = environ })
 	spec := conda("- pip:", "  - six")
 	ctx, cancel := context.WithCancel(t.Context())
 	var first, second safeLog
 	left, stays := make(chan error, 1), make(chan error, 1)
 	go func() { _, err := b.Build(ctx, spec, &first); left <- err }()
-	waitFor(t, func() bool { return strings.Contains(first.String(), "installing") })
+	first.await(t, "installing")
 	go func() { _, err := b.Build(t.Context(), spec, &second); stays <- err }()
-	waitFor(t, func() bool { return strings.Contains(second.String(), "being built already") })
+	second.await(t, "being built already")
 	cancel()
 	if err := <-left; !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
-	if err := os.WriteFile(gate, nil, 0o600); err != nil {
+	if err := os.WriteFile(gate, nil, 0); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-stays; err != nil {
@@ -375,6 +409,27 @@ func TestUnfinishedWorkIsClearedAtStart(t *testing.T) {
 	}
 }
 
+func TestPipBuildsWhereThereIsNoUV(t *testing.T) {
+	needIndex(t)
+	b := newBuilder(t, nil)
+	b.pipOnly = true
+	var log safeLog
+	built, err := b.Build(t.Context(), conda("- pip:", "  - pyflakes==3.2.0"), &log)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, log.String())
+	}
+	if got := runPython(t, built.Python, "import pyflakes; print(pyflakes.__version__)"); got != "3.2.0" || built.Report.Tool != "pip" {
+		t.Errorf("pyflakes %s by %s", got, built.Report.Tool)
+	}
+	if out, err := exec.Command(filepath.Join(built.Dir, "bin", "pyflakes"), "--version").CombinedOutput(); err != nil {
+		t.Errorf("a script of the environment does not run where it lies: %v: %s", err, out)
+	}
+	_, err = b.Build(t.Context(), conda("- pip:", "  - pyflakes==99.9"), &log)
+	if !fault.Is(err, fault.Invalid) || !strings.Contains(err.Error(), "No matching distribution found for pyflakes==99.9") {
+		t.Error(err)
+	}
+}
+
 func TestSampleEnvironmentBuilds(t *testing.T) {
 	if os.Getenv("LAPIS_LONG") == "" {
 		t.Skip("long: set LAPIS_LONG=1 to build the sample's environment")
@@ -385,6 +440,25 @@ func TestSampleEnvironmentBuilds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Log(built.Elapsed, len(built.Report.Installed))
-	runPython(t, built.Python, "import sklearn, numpy, azure.identity, azure.storage.blob, joblib")
+	const use = "import sklearn.linear_model, numpy, azure.identity, azure.storage.blob, joblib; print(sklearn.__version__)"
+	if got := runPython(t, built.Python, use); got != "1.7.0" {
+		t.Errorf("sklearn %s", got)
+	}
+	reg := ocimem.New()
+	start := time.Now()
+	digest, err := b.Push(t.Context(), reg, "env", "1", built)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pushed := time.Since(start)
+	other := newBuilder(t, nil)
+	start = time.Now()
+	got, err := other.Pull(t.Context(), reg, "env", digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("build %v, push %v, pull %v, %d packages", built.Elapsed, pushed, time.Since(start), len(built.Report.Installed))
+	if got := runPython(t, got.Python, use); got != "1.7.0" {
+		t.Errorf("sklearn %s", got)
+	}
 }

@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"cuelabs.dev/go/oci/ociregistry"
+	"cuelabs.dev/go/oci/ociregistry/ociref"
 
 	"lapis/fault"
 )
@@ -171,7 +172,7 @@ func (b *Builder) Pull(ctx context.Context, reg ociregistry.Interface, repo, ref
 func fetchManifest(ctx context.Context, reg ociregistry.Interface, repo, reference string) ([]byte, error) {
 	var r ociregistry.BlobReader
 	var err error
-	byDigest := ociregistry.IsValidDigest(reference)
+	byDigest := ociref.IsValidDigest(reference)
 	if byDigest {
 		r, err = reg.GetManifest(ctx, repo, ociregistry.Digest(reference))
 	} else {

@@ -63,7 +63,11 @@ func (j *job) run(ctx context.Context, host hostPackages) error {
 
 // configure reads the user's pip configuration and prepares to hide its secrets.
 func (j *job) configure(ctx context.Context) {
-	j.pip = readPipConfig(j.pipListing(ctx), j.environ)
+	listing := ""
+	if len(j.plan.items) > 0 { // else nothing is asked of an index
+		listing = j.pipListing(ctx)
+	}
+	j.pip = readPipConfig(listing, j.environ)
 	var pairs []string
 	for _, secret := range j.pip.secrets(j.environ, j.plan.lines()) {
 		pairs = append(pairs, secret, "***")
@@ -92,7 +96,7 @@ func (j *job) pipListing(ctx context.Context) string {
 // pipHosts orders the interpreters by how likely their pip is the user's: the
 // default, the one chosen, the rest.
 func (j *job) pipHosts() []Interpreter {
-	all, _ := j.b.Interpreters(context.WithoutCancel(context.Background()))
+	all, _ := j.b.Interpreters(context.Background()) // known by now
 	list := append([]Interpreter{}, all...)
 	slices.SortStableFunc(list, func(a, b Interpreter) int {
 		weigh := func(in Interpreter) int { return -2*btoi(in.Default) - btoi(in.Path == j.in.Path) }
@@ -111,21 +115,22 @@ func (j *job) install(ctx context.Context) error {
 		j.offline = true
 		j.out.say("No package index answers (%s): local sources only.", strings.Join(indexes, ", "))
 	}
-	requirements := filepath.Join(j.work, "requirements.txt")
-	text := strings.Join(j.plan.lines(), "\n") + "\n"
-	if err := os.WriteFile(requirements, []byte(text), 0o600); err != nil {
-		return storageFault(err)
-	}
-	defer os.Remove(requirements) // it may hold credentials
 	t, err := j.tool(ctx)
 	if err != nil {
 		return err
 	}
 	j.report.Tool = t.label
+	lines, install := j.plan.lines(), j.byPip
 	if t.uv != "" {
-		return j.byUV(ctx, t, requirements)
+		lines = j.plan.linesForUV()
+		install = func(ctx context.Context, requirements string) error { return j.byUV(ctx, t, requirements) }
 	}
-	return j.byPip(ctx, requirements)
+	requirements := filepath.Join(j.work, "requirements.txt")
+	if err := os.WriteFile(requirements, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
+		return storageFault(err)
+	}
+	defer os.Remove(requirements) // it may hold credentials
+	return install(ctx, requirements)
 }
 
 func (j *job) byUV(ctx context.Context, t tool, requirements string) error {
@@ -168,12 +173,18 @@ func (j *job) byPip(ctx context.Context, requirements string) error {
 		env = with(env, "PIP_NO_INDEX", "1")
 	}
 	j.out.say("Step 1 of 3: virtual environment, by venv.")
-	if err := j.command(ctx, env, j.in.Path, "-m", "venv", j.env); err != nil {
+	venv := []string{j.in.Path, "-m", "venv", j.env}
+	pip := []string{pythonOf(j.env), "-m", "pip"}
+	if outer := j.outerPip(ctx); outer != "" { // far quicker, and leaves no pip inside
+		venv = []string{j.in.Path, "-m", "venv", "--without-pip", j.env}
+		pip = []string{outer, "-m", "pip", "--python", pythonOf(j.env)}
+	}
+	if err := j.command(ctx, env, venv...); err != nil {
 		return err
 	}
 	if len(j.plan.items) > 0 {
 		j.out.say("Step 2 of 3: resolve, download and install, by pip.")
-		if err := j.command(ctx, env, pythonOf(j.env), "-m", "pip", "install", "--no-compile", "-r", requirements); err != nil {
+		if err := j.command(ctx, env, append(pip, "install", "--no-compile", "-r", requirements)...); err != nil {
 			return err
 		}
 	}
@@ -184,6 +195,31 @@ func (j *job) byPip(ctx context.Context, requirements string) error {
 	inGroup(compile)
 	_ = compile.Run() // some packages carry files that are no Python of this version
 	return context.Cause(ctx)
+}
+
+// outerPip finds an interpreter whose pip can install into another environment
+// (pip 22.3 or newer), "" for none.
+func (j *job) outerPip(ctx context.Context) string {
+	oldest, _ := parseVersion("22.3")
+	for _, in := range j.pipHosts() {
+		if in.Venv {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+		cmd := exec.CommandContext(ctx, in.Path, "-m", "pip", "--version")
+		cmd.Env, cmd.Dir = pythonEnviron(j.environ), j.work
+		inGroup(cmd)
+		out, err := cmd.Output()
+		cancel()
+		words := strings.Fields(string(out))
+		if err != nil || len(words) < 2 {
+			continue
+		}
+		if v, err := parseVersion(words[1]); err == nil && v.compare(oldest) >= 0 {
+			return in.Path
+		}
+	}
+	return ""
 }
 
 // command runs a tool, its output going line by line to the log. The arguments

@@ -102,8 +102,7 @@ func candidates(environ []string) []string {
 
 // findInterpreters asks every candidate for its version, each file once. Those
 // that fail, hang, are no CPython or too old are left out.
-func findInterpreters(ctx context.Context, environ []string) []Interpreter {
-	paths := candidates(environ)
+func findInterpreters(ctx context.Context, paths, environ []string) []Interpreter {
 	found := make([][]Interpreter, len(paths))
 	gate := make(chan struct{}, 4)
 	var wg sync.WaitGroup

@@ -3,6 +3,7 @@ package environment
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -144,12 +145,34 @@ func TestBrokenInterpretersAreIgnored(t *testing.T) {
 	write("python3.12", `echo '{"version": [3, 12, 1], "implementation": "cpython", "executable": "`+dir+`/python3.12", "base": "`+dir+`/python3.12", "platform": "p", "gil": true}'`)
 	write("python3-config", "echo no")
 	var got []string
-	for _, in := range findInterpreters(t.Context(), []string{"PATH=" + dir + ":relative", "HOME=" + dir}) {
+	environ := []string{"PATH=" + dir + ":relative", "HOME=" + dir}
+	for _, in := range findInterpreters(t.Context(), candidates(environ), environ) {
 		if strings.HasPrefix(in.Path, dir) {
 			got = append(got, in.Version.String())
 		}
 	}
 	if len(got) != 1 || got[0] != "3.12.1" {
 		t.Errorf("%v", got)
+	}
+}
+
+func TestAPythonThatIsAddedIsFound(t *testing.T) {
+	dir := t.TempDir()
+	b := newBuilder(t, func(c *Config) { c.Environ = func() []string { return []string{"PATH=" + dir, "HOME=" + dir} } })
+	before, err := b.Interpreters(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "python3.47")
+	answer := `{"version": [3, 47, 0], "implementation": "cpython", "executable": "` + path + `", "base": "` + path + `", "platform": "p", "gil": true}`
+	if err := os.WriteFile(path, []byte("#!/bin/sh\necho '"+answer+"'\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	after, err := b.Interpreters(t.Context())
+	if err != nil || len(before) == 0 {
+		t.Fatal(before, err)
+	}
+	if !slices.Contains(versionsOf(after), "3.47.0") || slices.Contains(versionsOf(before), "3.47.0") {
+		t.Errorf("%v, then %v", versionsOf(before), versionsOf(after))
 	}
 }

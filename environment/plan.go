@@ -96,6 +96,16 @@ func (p plan) lines() []string {
 	return lines
 }
 
+// linesForUV leaves out the options that uv does not read in a file; they reach
+// it through its environment, and prefer-binary is what it does anyway.
+func (p plan) linesForUV() []string {
+	q := p
+	q.options = slices.DeleteFunc(slices.Clone(p.options), func(o Option) bool {
+		return o.Name == "--pre" || o.Name == "--prefer-binary" || o.Name == "--trusted-host"
+	})
+	return q.lines()
+}
+
 // normal gives the parts of the plan in an order that does not depend on how
 // the conda file was arranged.
 func (p plan) normal() (packages, pip, options []string) {

@@ -41,6 +41,9 @@ func (t tool) config(environ []string) []string {
 // index, else venv and pip.
 func (j *job) tool(ctx context.Context) (tool, error) {
 	b := j.b
+	if b.pipOnly {
+		return tool{label: "pip"}, nil
+	}
 	unlock, err := b.toolKey.lock(ctx, "uv")
 	if err != nil {
 		return tool{}, err

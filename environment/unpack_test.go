@@ -196,7 +196,7 @@ func TestSoundArchivesUnpack(t *testing.T) {
 func TestBombsStopAtTheLimit(t *testing.T) {
 	zeros := string(make([]byte, 1<<20))
 	var many []tar.Header
-	for i := range 100 {
+	for i := range 68 {
 		many = append(many, tar.Header{Name: "f" + strings.Repeat("x", i), PAXRecords: map[string]string{"content": zeros}})
 	}
 	huge := bytes.Clone(tarOf(t, file("big")))
@@ -218,7 +218,7 @@ func TestBombsStopAtTheLimit(t *testing.T) {
 		"bytes":        {tarOf(t, many[:3]...), false, Limits{Bytes: 2 << 20}},
 		"entries":      {tarOf(t, many[:9]...), false, Limits{Entries: 8}},
 		"claimed size": {huge, false, Limits{}},
-		"padding":      {squeeze(append(tarOf(t, file("a")), make([]byte, 200<<20)...)), true, Limits{}},
+		"padding":      {squeeze(append(tarOf(t, file("a")), make([]byte, 9<<20)...)), true, Limits{Bytes: 4 << 20}},
 		"names": {squeeze(tarOf(t, func() (all []tar.Header) {
 			for i := range 9000 {
 				all = append(all, tar.Header{Name: "d" + strings.Repeat("x", i%90) + "/" + string(rune('a'+i%26)), Typeflag: tar.TypeDir, Mode: 0o755})
