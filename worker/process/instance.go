@@ -42,6 +42,7 @@ type instance struct {
 	writeData    sync.Mutex
 	writeControl sync.Mutex
 	lastID       atomic.Uint64
+	unread       atomic.Bool // the process left bytes on the data socket that it had not read
 
 	mu        sync.Mutex
 	stage     string
@@ -50,6 +51,8 @@ type instance struct {
 	stopping  bool
 	abandoned bool // a request was given up while the script had it
 	reaped    bool
+	calls     int                   // requests that wait for their response
+	untaken   bool                  // at the end there was one request, and it had not been read
 	waiting   map[uint64]chan frame // who waits for a response or a pong
 	err       error
 }
@@ -120,8 +123,11 @@ func cannotStart(spec worker.Spec, err error) error {
 
 func (i *instance) watch(out *os.File) {
 	var readers sync.WaitGroup
-	readers.Go(func() { i.readFrames(i.data, maxData, i.deliver) })
-	readers.Go(func() { i.readFrames(i.control, maxControl, i.hear) })
+	readers.Go(func() {
+		err := i.readFrames(i.data, maxData, i.deliver)
+		i.unread.Store(errors.Is(err, syscall.ECONNRESET))
+	})
+	readers.Go(func() { _ = i.readFrames(i.control, maxControl, i.hear) })
 	readers.Go(func() { i.console.copy(out) })
 	go func() {
 		waitErr := i.reap()
@@ -139,9 +145,9 @@ func (i *instance) watch(out *os.File) {
 	}
 }
 
-// readFrames hands frames over until the socket ends. What is malformed ends
-// the instance: nothing after it can be trusted.
-func (i *instance) readFrames(conn net.Conn, limit int, take func(frame) error) {
+// readFrames hands frames over until the socket ends, and returns how it did.
+// What is malformed ends the instance: nothing after it can be trusted.
+func (i *instance) readFrames(conn net.Conn, limit int, take func(frame) error) error {
 	r := bufio.NewReaderSize(conn, 64<<10)
 	for {
 		f, err := readFrame(r, limit)
@@ -156,7 +162,7 @@ func (i *instance) readFrames(conn net.Conn, limit int, take func(frame) error) 
 			i.signal(syscall.SIGKILL)
 		}
 		_, _ = io.Copy(io.Discard, r)
-		return
+		return err
 	}
 }
 
@@ -339,10 +345,22 @@ func (i *instance) forget(id uint64) {
 	i.mu.Unlock()
 }
 
+func (i *instance) countCall(n int) {
+	i.mu.Lock()
+	i.calls += n
+	i.mu.Unlock()
+}
+
+// atOnce is the size of a body up to which a request's frame fits the socket's
+// buffer, and is read by the worker in one piece.
+const atOnce = 32 << 10
+
 // call sends a request to the script and waits for its response.
 func (i *instance) call(ctx context.Context, meta, body []byte) (answer, error) {
 	id, ch := i.expect()
 	defer i.forget(id)
+	i.countCall(1)
+	defer i.countCall(-1)
 	if err := i.send(ctx, requestFrame(id, meta, body), len(body)); err != nil {
 		return answer{}, err
 	}
@@ -354,6 +372,9 @@ func (i *instance) call(ctx context.Context, meta, body []byte) (answer, error) 
 		}
 		return a, err
 	case <-i.cancel:
+		if i.untaken && len(body) <= atOnce {
+			return answer{}, worker.ErrNotTaken
+		}
 		return answer{}, worker.ErrExited
 	case <-ctx.Done():
 		i.mu.Lock()
@@ -369,7 +390,7 @@ func (i *instance) call(ctx context.Context, meta, body []byte) (answer, error) 
 func (i *instance) send(ctx context.Context, pieces net.Buffers, size int) error {
 	i.writeData.Lock()
 	defer i.writeData.Unlock()
-	if size > 32<<10 {
+	if size > atOnce {
 		expired := make(chan struct{})
 		stop := context.AfterFunc(ctx, func() {
 			_ = i.data.SetWriteDeadline(time.Unix(1, 0))
@@ -389,7 +410,7 @@ func (i *instance) send(ctx context.Context, pieces net.Buffers, size int) error
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		i.signal(syscall.SIGKILL)
 		return ctx.Err()
-	case size > 32<<10: // a part may have gone, and even been read
+	case size > atOnce: // a part may have gone, and even been read
 		return fmt.Errorf("%w: %w", worker.ErrExited, err)
 	default:
 		return fmt.Errorf("%w: %w", worker.ErrNotTaken, err)

@@ -63,6 +63,7 @@ def run(d): pass
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
 	var worker, away int
 	ready := false // the console comes by another way, and may be later
 	for lines := bufio.NewScanner(out); (!ready || away == 0) && lines.Scan(); {

@@ -262,8 +262,9 @@ func TestMissingScriptAndInterpreterAreNamed(t *testing.T) {
 }
 
 func TestSlowInitIsEndedAndShown(t *testing.T) {
+	t.Parallel()
 	spec, console := specOf(t, "import time\ndef init():\n    time.sleep(600)\ndef run(d): pass\n")
-	spec.InitTimeout = 700 * time.Millisecond
+	spec.InitTimeout = 4 * time.Second
 	i, err := newRuntime(t).Start(t.Context(), spec)
 	if err != nil {
 		t.Fatal(err)

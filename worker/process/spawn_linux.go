@@ -2,8 +2,10 @@ package process
 
 import (
 	"bytes"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -48,11 +50,17 @@ func killMarked(mark string) int {
 				killed[pid] = true
 			}
 		}
-		if found == 0 {
+		if found == 0 && !slices.ContainsFunc(slices.Collect(maps.Keys(killed)), running) {
 			break
 		}
 	}
 	return len(killed)
+}
+
+// running reports whether a process exists and is no zombie.
+func running(pid int) bool {
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	return err == nil && !bytes.Contains(stat, []byte(") Z ")) && !bytes.Contains(stat, []byte(") X "))
 }
 
 func processes() []int {
