@@ -187,3 +187,32 @@ func IsNotFound(err error) bool {
 	var f *Failure
 	return errors.As(err, &f) && f.Status == http.StatusNotFound
 }
+
+// Directory calls Microsoft Graph and returns the elements of its answer.
+func (s *Session) Directory(ctx context.Context, method, path string, body any) ([]any, error) {
+	token, err := s.Token(ctx, AudienceGraph)
+	if err != nil {
+		return nil, err
+	}
+	header := http.Header{"Accept": {"application/json"}, "Authorization": {"Bearer " + token.Access}}
+	var data []byte
+	if body != nil {
+		if data, err = encode(body, header); err != nil {
+			return nil, err
+		}
+	}
+	answer, err := s.Do(ctx, method, s.Graph+path, header, data)
+	if err != nil {
+		return nil, err
+	}
+	if answer.StatusCode >= 400 {
+		return nil, FailureOf(answer.Response, answer.Data)
+	}
+	var page struct {
+		Value []any `json:"value"`
+	}
+	if err := json.Unmarshal(answer.Data, &page); err != nil {
+		return nil, fmt.Errorf("%s answered something that is no JSON", s.Graph)
+	}
+	return page.Value, nil
+}
