@@ -11,6 +11,8 @@ import (
 	"lapis/blob/dataplane"
 	"lapis/fault"
 	"lapis/gateway"
+	"lapis/graph"
+	"lapis/identity"
 	"lapis/login"
 	"lapis/registry"
 	"lapis/resource"
@@ -84,11 +86,17 @@ func (s *Server) openFaces(context.Context) error {
 		},
 		Authorize: s.require,
 	})
+	people := graph.New(graph.Config{
+		Verify: s.verifier(graphAudience), Principals: s.people, Now: s.cfg.Now, Rand: s.cfg.Rand, Log: s.cfg.Log,
+		Tenant:       graph.Tenant{ID: s.home.Tenant, DisplayName: "Lapis", Domain: s.cfg.Suffix},
+		AuthorizeURL: "https://login.microsoftonline.com/" + s.home.Tenant + "/oauth2/authorize",
+	})
 	own := s.cfg.Suffix
 	s.faces = faces{
 		exact: map[string]http.Handler{
 			"management.azure.com": s.arm, "management." + own: s.arm,
 			"login.microsoftonline.com": entrance, "login.microsoft.com": entrance, "login.windows.net": entrance, "login." + own: entrance,
+			"graph.microsoft.com": people, "graph." + own: people,
 		},
 		suffix: []suffixFace{
 			{".blob.core.windows.net", data}, {".blob.core." + own, data},
@@ -117,6 +125,23 @@ func (s *Server) authenticateARM(ctx context.Context, raw string) (resource.Call
 		kind = "ManagedIdentity"
 	}
 	return resource.Caller{ObjectID: claims.ObjectID, Kind: kind}, nil
+}
+
+// people are the principals as Graph shows them.
+func (s *Server) people() []graph.Principal {
+	all := s.directory.List()
+	shown := make([]graph.Principal, 0, len(all))
+	for _, p := range all {
+		kind := string(p.Kind)
+		if p.Kind.Managed() {
+			kind = "ManagedIdentity"
+		}
+		shown = append(shown, graph.Principal{
+			ObjectID: p.ObjectID, AppID: p.ClientID, DisplayName: p.DisplayName, Kind: kind,
+			ResourceID: p.ResourceID, UserAssigned: p.Kind == identity.UserAssigned, CreatedAt: p.CreatedAt,
+		})
+	}
+	return shown
 }
 
 // verifier checks tokens for a plane and gives the caller's object id.

@@ -189,8 +189,9 @@ func (s *Server) stop(served chan error) error {
 	s.operations.Close()
 	err := s.gate.Shutdown(ctx)
 	s.endpoints.Close(ctx)
+	err = errors.Join(err, s.runtime.Close(ctx), <-served)
 	s.close()
-	return errors.Join(err, <-served)
+	return err
 }
 
 // resume goes on with what the last run left: serving deployments, open

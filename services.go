@@ -145,6 +145,9 @@ func (s *Server) grant(ctx context.Context, principalID, role string, scope armi
 
 // require is the question all faces ask before they do anything.
 func (s *Server) require(ctx context.Context, principalID, action string, data bool, scope armid.ID) error {
+	if !s.directory.Alive(principalID) { // a registry's own tokens outlive a deleted identity; its rights do not
+		return fault.E(fault.Denied, "AuthorizationFailed", "The principal '%s' no longer exists.", principalID)
+	}
 	return s.roles.Require(ctx, rbac.Query{PrincipalID: principalID, Action: action, Data: data, Scope: scope})
 }
 

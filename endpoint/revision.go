@@ -116,10 +116,6 @@ func (s *Service) newPool(r *revision) (*scoring.Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	wait, err := parseDuration(r.spec.Request.QueueWait)
-	if err != nil {
-		return nil, err
-	}
 	var k sku
 	if err := json.Unmarshal(r.deployment.SKU, &k); err != nil {
 		return nil, err
@@ -134,7 +130,7 @@ func (s *Service) newPool(r *revision) (*scoring.Pool, error) {
 	}
 	return scoring.NewPool(scoring.PoolConfig{
 		Name: r.name(), Runtime: s.Runtime, Instances: k.Capacity,
-		MaxConcurrent: r.spec.Request.Concurrency, RequestTimeout: timeout, QueueWait: wait,
+		MaxConcurrent: r.spec.Request.Concurrency, RequestTimeout: timeout, // maxQueueWait is deprecated in Azure and does nothing
 		InitTimeout: readiness.InitialDelay + time.Duration(readiness.FailureThreshold)*readiness.Period,
 		Liveness:    liveness,
 		Log:         scoring.NewLogRing(100, r.console), Logger: s.Log, Now: s.Now,
@@ -181,7 +177,7 @@ func (s *Service) instance(ctx context.Context, r *revision, index int) (worker.
 func (s *Service) environ(r *revision, home, app string) []string {
 	env := append([]string{
 		"PATH=" + filepath.Dir(r.Python) + ":/usr/local/bin:/usr/bin:/bin",
-		"HOME=" + home, "TMPDIR=" + home, "LANG=C.UTF-8", "PYTHONDONTWRITEBYTECODE=1",
+		"HOME=" + home, "TMPDIR=" + home, "LANG=C.UTF-8", "PYTHONDONTWRITEBYTECODE=1", "PYTHONNOUSERSITE=1",
 		"AML_APP_ROOT=" + app,
 		"AZUREML_ENTRY_SCRIPT=" + r.spec.Code.Script,
 		"SERVICE_NAME=" + r.endpoint.ID.Name(), "WORKSPACE_NAME=" + r.endpoint.ID.Parent().Name(),

@@ -50,7 +50,7 @@ func (s *Service) publish(ctx context.Context, id armid.ID) error {
 			if first || second {
 				return nil
 			}
-			return fault.E(fault.Unauthenticated, "KeyAuthFailed", "The key is not one of the endpoint '%s'. Get them with: az ml online-endpoint get-credentials --name %s", r.ID.Name(), r.ID.Name())
+			return fault.E(fault.Unauthenticated, "key_auth_access_denied", "The key is not one of the endpoint '%s'. Get them with: az ml online-endpoint get-credentials --name %s", r.ID.Name(), r.ID.Name())
 		},
 	})
 }
