@@ -154,6 +154,19 @@ func (l *lister) add(item Item) (full bool) {
 	return false
 }
 
+// commonPrefix is the part of name up to and with the delimiter that follows
+// prefix, or "" where there is none.
+func commonPrefix(name, prefix, delimiter string) string {
+	if delimiter == "" {
+		return ""
+	}
+	i := strings.Index(name[len(prefix):], delimiter)
+	if i < 0 {
+		return ""
+	}
+	return name[:len(prefix)+i+len(delimiter)]
+}
+
 // A marker is the last name of a page. Clients give it back as it is.
 const markerVersion = "1!"
 

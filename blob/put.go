@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"strings"
 
 	"lapis/fault"
 	"lapis/store"
@@ -237,17 +236,4 @@ func (s *Service) change(ctx context.Context, at Place, cond Conditions, fn func
 		return err
 	})
 	return rec.Blob, failed(err, "changing the blob")
-}
-
-// commonPrefix is the part of name up to and with the delimiter that follows
-// prefix, or "" where there is none.
-func commonPrefix(name, prefix, delimiter string) string {
-	if delimiter == "" {
-		return ""
-	}
-	i := strings.Index(name[len(prefix):], delimiter)
-	if i < 0 {
-		return ""
-	}
-	return name[:len(prefix)+i+len(delimiter)]
 }

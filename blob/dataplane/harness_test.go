@@ -206,3 +206,12 @@ func query(pairs ...string) string {
 	}
 	return q.Encode()
 }
+
+// meta returns a metadata header, whose name must come in lower case.
+func meta(res *http.Response, name string) string {
+	key := "x-ms-meta-" + name
+	if values := res.Header[key]; len(values) == 1 {
+		return values[0]
+	}
+	return ""
+}
