@@ -70,6 +70,11 @@ type Token struct {
 	kid string
 }
 
+// key names the token that answers the request.
+func (r Request) key() string {
+	return strings.Join([]string{r.Principal.ObjectID, r.Audience, r.Host, string(r.Client), r.Lifetime.String()}, "\x00")
+}
+
 // Config says what an Issuer works with.
 type Config struct {
 	Store       store.Store
@@ -168,29 +173,30 @@ func (i *Issuer) Token(_ context.Context, req Request) (Token, error) {
 	if err := i.check(&req); err != nil {
 		return Token{}, err
 	}
-	key := strings.Join([]string{
-		req.Principal.ObjectID, req.Audience, req.Host, string(req.Client), req.Lifetime.String(),
-	}, "\x00")
+	key := req.key()
 	if t, ok := i.cached(key, i.cfg.Now()); ok {
 		return t, nil
 	}
-	got, err, _ := i.flight.Do(key, func() (any, error) {
-		// Between the look above and here another flight may have landed.
-		now := i.cfg.Now()
-		if t, ok := i.cached(key, now); ok {
-			return t, nil
-		}
-		t, err := i.mint(req, now)
-		if err != nil {
-			return Token{}, err
-		}
-		i.minted.put(key, t, now)
-		return t, nil
-	})
+	got, err, _ := i.flight.Do(key, func() (any, error) { return i.land(key, req) })
 	if err != nil {
 		return Token{}, err
 	}
 	return got.(Token), nil
+}
+
+// land is the one flight for a key. It looks into the cache again: between its
+// caller's look and now another flight may have landed.
+func (i *Issuer) land(key string, req Request) (Token, error) {
+	now := i.cfg.Now()
+	if t, ok := i.cached(key, now); ok {
+		return t, nil
+	}
+	t, err := i.mint(req, now)
+	if err != nil {
+		return Token{}, err
+	}
+	i.minted.put(key, t, now)
+	return t, nil
 }
 
 // cached returns a token that is kept, fresh, and whose key was not withdrawn.

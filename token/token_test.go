@@ -175,6 +175,18 @@ func TestThousandCallersShareOneSignature(t *testing.T) {
 	}
 }
 
+// A caller that looks into the cache before a signature lands and asks for one
+// after it has landed must not make a second.
+func TestLateCallerMakesNoSecondSignature(t *testing.T) {
+	i := open(t)
+	req := Request{Principal: user(), Audience: storageAud, Client: ManagedIdentity}
+	first := mint(t, i, req)
+	late, err := i.land(req.key(), req)
+	if err != nil || late.Raw != first.Raw || i.Signatures() != 1 {
+		t.Errorf("%d signatures, %v", i.Signatures(), err)
+	}
+}
+
 func TestTokenIsReusedUntilHalfItsLife(t *testing.T) {
 	start := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	clock := newClock(start)

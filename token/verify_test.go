@@ -263,6 +263,8 @@ func TestAttacksAreRefused(t *testing.T) {
 		"exp negative":            {f.ours(f.head(""), f.claim("exp", `-1`)), errClaims},
 		"exp zero":                {f.ours(f.head(""), f.claim("exp", `0`)), errClaims},
 		"nbf missing":             {f.ours(f.head(""), f.claim("nbf", "")), errClaims},
+		"nbf null":                {f.ours(f.head(""), f.claim("nbf", "null")), errClaims},
+		"tid null":                {f.ours(f.head(""), f.claim("tid", "null")), errClaims},
 		"aud missing":             {f.ours(f.head(""), f.claim("aud", "")), errClaims},
 		"aud null":                {f.ours(f.head(""), f.claim("aud", "null")), errClaims},
 		"aud a list":              {f.ours(f.head(""), f.claim("aud", `["`+storageAud+`"]`)), errClaims},
