@@ -25,6 +25,7 @@ import (
 // Azure's names.
 type platform struct {
 	t      *testing.T
+	server *lapis.Server
 	info   client.Info
 	http   *http.Client
 	stop   func()
@@ -62,6 +63,7 @@ func start(t *testing.T, dir string, change ...func(*lapis.Config)) *platform {
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.server = server
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, done := make(chan client.Info, 1), make(chan error, 1)
 	go func() { done <- server.Run(ctx, func(i client.Info) { ready <- i }) }()
