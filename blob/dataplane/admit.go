@@ -31,6 +31,11 @@ const (
 	bearer
 )
 
+// String is the word for a log.
+func (k callerKind) String() string {
+	return [...]string{"nobody", "key", "sas", "token"}[k]
+}
+
 // admit is the one place that decides whether a request may go on.
 func (h *Handler) admit(q *request, n need) (caller, error) {
 	values := q.http.Header.Values("Authorization")

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -385,4 +386,40 @@ func TestFailureOfTheVerifierIsNotTheCallersFault(t *testing.T) {
 		}
 	})
 	expect(t, "busy", broken.do(withHeader(get("/data/b"), "Authorization", "Bearer x")), 503, "ServerBusy")
+}
+
+// TestLogsHoldNoSecrets sends every kind of credential, good and bad, and
+// looks for any of it in the log and in the answers.
+func TestLogsHoldNoSecrets(t *testing.T) {
+	var log strings.Builder
+	w := newWorld(t, func(c *dataplane.Config) {
+		c.Log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	})
+	w.container("data")
+	w.put("/data/b", "x")
+	token := w.containerSAS("data", sas.Service{Permissions: "r"})
+	signature := token[strings.Index(token, "sig=")+4:][:20]
+	var answers []string
+	for _, c := range []call{
+		get("/data/b?" + token), {method: "DELETE", path: "/data/b?" + token}, get("/other/b?" + token),
+		{method: "PUT", path: "/data/c", header: map[string]string{"x-ms-copy-source": "https://" + accountHost + "/data/b?" + token + "&sp=rw"}},
+		withHeader(get("/data/b"), "Authorization", "Bearer canary"), withHeader(get("/data/b"), "Authorization", "SharedKey stlapis:canary"),
+	} {
+		answers = append(answers, text(w.do(c)))
+	}
+	answers = append(answers, text(w.signed("Y2FuYXJ5", "GET", "/data/b?"+token, "", nil)))
+	answers = append(answers, text(w.signed("Y2FuYXJ5", "PUT", "/data/c", "", map[string]string{"x-ms-copy-source": "https://" + accountHost + "/data/b?" + token})))
+	for _, canary := range []string{signature, "canary", accountKey, "token-of-owner"} {
+		if strings.Contains(log.String(), canary) {
+			t.Errorf("%q is in the log:\n%s", canary, log.String())
+		}
+		for _, answer := range answers {
+			if strings.Contains(answer, canary) {
+				t.Errorf("%q is in an answer: %s", canary, answer)
+			}
+		}
+	}
+	if !strings.Contains(log.String(), `operation="Get Blob" method=GET account=stlapis container=data blob=b status=200 as=sas`) {
+		t.Errorf("log:\n%s", log.String())
+	}
 }

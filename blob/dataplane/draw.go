@@ -143,13 +143,9 @@ func status(f *fault.Error) int {
 	return http.StatusInternalServerError
 }
 
-// log writes what an operator wants to know of a refusal. It never has a
-// header or a query in it: both can carry signatures.
+// log writes what an operator wants to know of a refusal.
 func (h *Handler) log(q *request, f *fault.Error) {
-	attrs := []any{
-		"requestId", q.id, "method", q.http.Method, "account", q.account.Name,
-		"container", q.container, "blob", q.blob, "code", f.Code,
-	}
+	attrs := append(q.attrs(), "code", f.Code)
 	switch {
 	case q.http.Context().Err() != nil: // the client has gone; what failed then is no news
 		h.c.Log.Debug("storage request broken off", attrs...)
@@ -162,7 +158,7 @@ func (h *Handler) log(q *request, f *fault.Error) {
 	case f.Kind == fault.Denied || f.Kind == fault.Unauthenticated:
 		h.c.Log.Warn("storage request denied", attrs...)
 	default:
-		h.c.Log.Debug("storage request refused", attrs...)
+		h.c.Log.Info("storage request refused", attrs...)
 	}
 }
 

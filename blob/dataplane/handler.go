@@ -79,7 +79,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	head.Set("Date", h.c.Now().UTC().Format(http.TimeFormat))
 	if err := h.serve(out, q); err != nil {
 		h.draw(out, q, err)
+		return
 	}
+	h.c.Log.Info("storage request", append(q.attrs(), "status", out.status, "as", q.caller.kind.String(), "principal", q.caller.principal)...)
 }
 
 // serve reads, decides, acts.
@@ -91,8 +93,12 @@ func (h *Handler) serve(w *response, q *request) error {
 	if err != nil {
 		return err
 	}
+	q.op = row.op
 	if q.caller, err = h.admit(q, row.need); err != nil {
 		return err
+	}
+	if row.handle == nil {
+		return missing(q)
 	}
 	if err := q.refuseUnsupported(); err != nil {
 		return err
@@ -112,11 +118,12 @@ func (h *Handler) requestID() string {
 // break the connection.
 type response struct {
 	http.ResponseWriter
-	begun bool
+	begun  bool
+	status int
 }
 
 func (r *response) WriteHeader(status int) {
-	r.begun = true
+	r.begun, r.status = true, status
 	r.ResponseWriter.WriteHeader(status)
 }
 

@@ -14,12 +14,22 @@ import (
 type request struct {
 	http      *http.Request
 	id        string
+	op        string // the route's name, "" before it is known
 	version   string // x-ms-version, "" if none was sent
 	query     url.Values
 	account   blob.Account
 	container string // "" at the service itself
 	blob      string // "" at a container
 	caller    caller
+}
+
+// attrs are what every log line says of a request. Headers and the query stay
+// out of the log: both can carry signatures.
+func (q *request) attrs() []any {
+	return []any{
+		"requestId", q.id, "operation", q.op, "method", q.http.Method,
+		"account", q.account.Name, "container", q.container, "blob", q.blob,
+	}
 }
 
 func (q *request) place() blob.Place {

@@ -39,7 +39,25 @@ type row struct {
 	comp    string
 	with    string // a header that must be there
 	need
-	handle func(*Handler, *response, *request) error
+	handle func(*Handler, *response, *request) error // nil: not implemented yet
+}
+
+// Operation is a row of the route table, for lists of what is there.
+type Operation struct {
+	Name        string
+	Method      string
+	Action      string // role action that a bearer of a token needs
+	Data        bool
+	Implemented bool
+}
+
+// Operations lists all operations, in the order of the route table.
+func Operations() []Operation {
+	var list []Operation
+	for _, r := range routes() {
+		list = append(list, Operation{r.op, r.method, r.action, r.data, r.handle != nil})
+	}
+	return list
 }
 
 const provider = "Microsoft.Storage/storageAccounts/blobServices/"
@@ -63,8 +81,8 @@ func accountNeed(action, letters string) need {
 	return need{action: provider + action, sas: letters}
 }
 
-// routes returns the table of all operations. Those whose handler is missing
-// answer 501 to callers that would be allowed to use them.
+// routes returns the table of all operations. Those without a handler answer
+// 501 to callers that would be allowed to use them.
 func routes() []row {
 	const get, head, put, post, del = http.MethodGet, http.MethodHead, http.MethodPut, http.MethodPost, http.MethodDelete
 	info := accountNeed("getInfo/action", "rwdlacup")
@@ -75,11 +93,11 @@ func routes() []row {
 
 		{"List Containers", get, atService, "", "list", "", accountNeed("containers/read", "l"), (*Handler).listContainers},
 		{"Get Blob Service Properties", get, atService, "service", "properties", "", accountNeed("read", "r"), (*Handler).getServiceProperties},
-		{"Set Blob Service Properties", put, atService, "service", "properties", "", accountNeed("write", "w"), missing},
-		{"Get Blob Service Stats", get, atService, "service", "stats", "", accountNeed("read", "r"), missing},
-		{"Get User Delegation Key", post, atService, "service", "userdelegationkey", "", accountNeed("generateUserDelegationKey/action", ""), missing},
-		{"Find Blobs by Tags", get, atService, "", "blobs", "", dataNeed("containers/blobs/filter/action", "f"), missing},
-		{"Blob Batch", post, atService, "", "batch", "", dataNeed("containers/blobs/delete", "d"), missing},
+		{"Set Blob Service Properties", put, atService, "service", "properties", "", accountNeed("write", "w"), nil},
+		{"Get Blob Service Stats", get, atService, "service", "stats", "", accountNeed("read", "r"), nil},
+		{"Get User Delegation Key", post, atService, "service", "userdelegationkey", "", accountNeed("generateUserDelegationKey/action", ""), nil},
+		{"Find Blobs by Tags", get, atService, "", "blobs", "", dataNeed("containers/blobs/filter/action", "f"), nil},
+		{"Blob Batch", post, atService, "", "batch", "", dataNeed("containers/blobs/delete", "d"), nil},
 
 		{"Create Container", put, atContainer, "container", "", "", accountNeed("containers/write", "cw"), (*Handler).createContainer},
 		{"Get Container Properties", get, atContainer, "container", "", "", accountNeed("containers/read", "r"), (*Handler).getContainer},
@@ -91,13 +109,13 @@ func routes() []row {
 		{"List Blobs", get, atContainer, "container", "list", "", dataNeed("containers/blobs/read", "l"), (*Handler).listBlobs},
 		{"Get Container ACL", get, atContainer, "container", "acl", "", accountNeed("containers/getAcl/action", ""), (*Handler).getContainerACL},
 		{"Get Container ACL", head, atContainer, "container", "acl", "", accountNeed("containers/getAcl/action", ""), (*Handler).getContainerACL},
-		{"Set Container ACL", put, atContainer, "container", "acl", "", accountNeed("containers/setAcl/action", ""), missing},
-		{"Lease Container", put, atContainer, "container", "lease", "", accountNeed("containers/write", "w"), missing},
-		{"Restore Container", put, atContainer, "container", "undelete", "", accountNeed("containers/write", "w"), missing},
-		{"Find Blobs by Tags in Container", get, atContainer, "container", "blobs", "", dataNeed("containers/blobs/filter/action", "f"), missing},
-		{"Blob Batch", post, atContainer, "container", "batch", "", dataNeed("containers/blobs/delete", "d"), missing},
+		{"Set Container ACL", put, atContainer, "container", "acl", "", accountNeed("containers/setAcl/action", ""), nil},
+		{"Lease Container", put, atContainer, "container", "lease", "", accountNeed("containers/write", "w"), nil},
+		{"Restore Container", put, atContainer, "container", "undelete", "", accountNeed("containers/write", "w"), nil},
+		{"Find Blobs by Tags in Container", get, atContainer, "container", "blobs", "", dataNeed("containers/blobs/filter/action", "f"), nil},
+		{"Blob Batch", post, atContainer, "container", "batch", "", dataNeed("containers/blobs/delete", "d"), nil},
 
-		{"Put Blob From URL", put, atBlob, "", "", "x-ms-copy-source+x-ms-blob-type", makeBlob(), missing},
+		{"Put Blob From URL", put, atBlob, "", "", "x-ms-copy-source+x-ms-blob-type", makeBlob(), nil},
 		{"Copy Blob", put, atBlob, "", "", "x-ms-copy-source", makeBlob(), (*Handler).copyBlob},
 		{"Put Blob", put, atBlob, "", "", "", makeBlob(), (*Handler).putBlob},
 		{"Get Blob", get, atBlob, "", "", "", readBlob(), (*Handler).getBlob},
@@ -107,34 +125,33 @@ func routes() []row {
 		{"Set Blob Metadata", put, atBlob, "", "metadata", "", writeBlob(), (*Handler).setBlobMetadata},
 		{"Set Blob Properties", put, atBlob, "", "properties", "", writeBlob(), (*Handler).setBlobProperties},
 		{"Delete Blob", del, atBlob, "", "", "", dataNeed("containers/blobs/delete", "d"), (*Handler).deleteBlob},
-		{"Put Block From URL", put, atBlob, "", "block", "x-ms-copy-source", writeBlob(), missing},
+		{"Put Block From URL", put, atBlob, "", "block", "x-ms-copy-source", writeBlob(), nil},
 		{"Put Block", put, atBlob, "", "block", "", writeBlob(), (*Handler).putBlock},
 		{"Put Block List", put, atBlob, "", "blocklist", "", writeBlob(), (*Handler).putBlockList},
 		{"Get Block List", get, atBlob, "", "blocklist", "", readBlob(), (*Handler).getBlockList},
 
-		{"Append Block", put, atBlob, "", "appendblock", "", dataNeed("containers/blobs/add/action", "aw"), missing},
-		{"Put Page", put, atBlob, "", "page", "", writeBlob(), missing},
-		{"Get Page Ranges", get, atBlob, "", "pagelist", "", readBlob(), missing},
-		{"Snapshot Blob", put, atBlob, "", "snapshot", "", makeBlob(), missing},
-		{"Lease Blob", put, atBlob, "", "lease", "", writeBlob(), missing},
-		{"Abort Copy Blob", put, atBlob, "", "copy", "", writeBlob(), missing},
-		{"Set Blob Tier", put, atBlob, "", "tier", "", writeBlob(), missing},
-		{"Undelete Blob", put, atBlob, "", "undelete", "", writeBlob(), missing},
-		{"Set Blob Expiry", put, atBlob, "", "expiry", "", writeBlob(), missing},
-		{"Get Blob Tags", get, atBlob, "", "tags", "", dataNeed("containers/blobs/tags/read", "t"), missing},
-		{"Set Blob Tags", put, atBlob, "", "tags", "", dataNeed("containers/blobs/tags/write", "t"), missing},
-		{"Set Immutability Policy", put, atBlob, "", "immutabilityPolicies", "", dataNeed("containers/blobs/immutableStorage/runAsSuperUser/action", "i"), missing},
-		{"Delete Immutability Policy", del, atBlob, "", "immutabilityPolicies", "", dataNeed("containers/blobs/immutableStorage/runAsSuperUser/action", "i"), missing},
-		{"Set Legal Hold", put, atBlob, "", "legalhold", "", dataNeed("containers/blobs/immutableStorage/runAsSuperUser/action", "i"), missing},
-		{"Query Blob Contents", post, atBlob, "", "query", "", readBlob(), missing},
+		{"Append Block", put, atBlob, "", "appendblock", "", dataNeed("containers/blobs/add/action", "aw"), nil},
+		{"Put Page", put, atBlob, "", "page", "", writeBlob(), nil},
+		{"Get Page Ranges", get, atBlob, "", "pagelist", "", readBlob(), nil},
+		{"Snapshot Blob", put, atBlob, "", "snapshot", "", makeBlob(), nil},
+		{"Lease Blob", put, atBlob, "", "lease", "", writeBlob(), nil},
+		{"Abort Copy Blob", put, atBlob, "", "copy", "", writeBlob(), nil},
+		{"Set Blob Tier", put, atBlob, "", "tier", "", writeBlob(), nil},
+		{"Undelete Blob", put, atBlob, "", "undelete", "", writeBlob(), nil},
+		{"Set Blob Expiry", put, atBlob, "", "expiry", "", writeBlob(), nil},
+		{"Get Blob Tags", get, atBlob, "", "tags", "", dataNeed("containers/blobs/tags/read", "t"), nil},
+		{"Set Blob Tags", put, atBlob, "", "tags", "", dataNeed("containers/blobs/tags/write", "t"), nil},
+		{"Set Immutability Policy", put, atBlob, "", "immutabilityPolicies", "", dataNeed("containers/blobs/immutableStorage/runAsSuperUser/action", "i"), nil},
+		{"Delete Immutability Policy", del, atBlob, "", "immutabilityPolicies", "", dataNeed("containers/blobs/immutableStorage/runAsSuperUser/action", "i"), nil},
+		{"Set Legal Hold", put, atBlob, "", "legalhold", "", dataNeed("containers/blobs/immutableStorage/runAsSuperUser/action", "i"), nil},
+		{"Query Blob Contents", post, atBlob, "", "query", "", readBlob(), nil},
 	}
 }
 
 // missing answers for operations that we do not have yet.
-func missing(_ *Handler, _ *response, q *request) error {
+func missing(q *request) error {
 	return fault.E(fault.NotImplemented, "NotImplemented",
-		"The requested operation is not implemented on the specified resource: %s with comp=%q is not supported here yet.",
-		q.http.Method, q.query.Get("comp"))
+		"The requested operation is not implemented on the specified resource: %s is not supported here yet.", q.op)
 }
 
 // route finds the row of a request.
