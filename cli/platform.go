@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -44,7 +45,7 @@ func (p *platform) withData(cmd *cobra.Command) *cobra.Command {
 
 func (p *platform) dataDir() (string, error) {
 	if p.data != "" {
-		return p.data, nil
+		return filepath.Abs(p.data)
 	}
 	return client.DataDir(p.Getenv)
 }
@@ -272,7 +273,9 @@ func (p *platform) showStatus(result map[string]any) error {
 	if more, ok := result["platform"].(map[string]any); ok {
 		names := make([]string, 0, len(more))
 		for name := range more {
-			names = append(names, name)
+			if _, said := result[name]; !said {
+				names = append(names, name)
+			}
 		}
 		slices.Sort(names)
 		for _, name := range names {
@@ -362,4 +365,3 @@ func errText(err error) string {
 	}
 	return err.Error()
 }
-

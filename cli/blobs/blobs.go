@@ -16,6 +16,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
 	"lapis/cli/cloud"
 )
 
@@ -90,6 +92,7 @@ func (c *Client) do(ctx context.Context, method, path string, query url.Values, 
 	if c.Now != nil {
 		now = c.Now
 	}
+	header.Set("x-ms-client-request-id", uuid.NewString()) // here, since it is signed too
 	header.Set("x-ms-version", Version)
 	header.Set("x-ms-date", now().UTC().Format(http.TimeFormat))
 	switch {

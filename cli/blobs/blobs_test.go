@@ -144,6 +144,23 @@ func TestConnectionStrings(t *testing.T) {
 	}
 }
 
+func TestTheSignatureCoversAllThatIsSent(t *testing.T) {
+	c := client(t, func(w http.ResponseWriter, r *http.Request) {
+		length, _ := io.Copy(io.Discard, r.Body)
+		want, err := sign("acct", "a2V5", r.Method, r.URL, r.Header, int(length))
+		if err != nil || r.Header.Get("Authorization") != "SharedKey acct:"+want {
+			t.Errorf("%s %s: %s, want %s (%v)", r.Method, r.URL, r.Header.Get("Authorization"), want, err)
+		}
+	})
+	c.SAS, c.Key = "", "a2V5"
+	if _, err := c.CreateContainer(t.Context(), "c", map[string]string{"k": "v"}); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.Upload(t.Context(), "c", "a b/é.txt", []byte("x"), UploadOptions{ContentType: "text/plain"}); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestSignatureStaysOutOfErrors(t *testing.T) {
 	c := client(t, func(http.ResponseWriter, *http.Request) {})
 	c.Endpoint = "http://127.0.0.1:1"

@@ -35,8 +35,8 @@ func stringToSign(account, method string, u *url.URL, header http.Header, length
 	text.WriteString(method + "\n")
 	for _, name := range signedHeaders {
 		value := header.Get(name)
-		if name == "Content-Length" && length > 0 {
-			value = strconv.Itoa(length)
+		if name == "Content-Length" { // of the body, and nothing for none
+			value = strings.TrimPrefix(strconv.Itoa(length), "0")
 		}
 		text.WriteString(value + "\n")
 	}
