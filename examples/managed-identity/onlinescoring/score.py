@@ -41,8 +41,8 @@ def init():
     # Only a user-assigned identity has to be named; the system-assigned one is the default.
     client_id = os.environ.get("UAI_CLIENT_ID")
 
-    log.info("Blob read by REST: %s", read_by_rest(account, container, name, client_id))
-    log.info("Blob read by SDK: %s", read_by_sdk(account, container, name, client_id))
+    log.info("By REST. Blob contains: %s", read_by_rest(account, container, name, client_id))
+    log.info("By SDK. Blob contains: %s", read_by_sdk(account, container, name, client_id))
 
 
 def run(raw):
