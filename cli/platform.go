@@ -288,7 +288,8 @@ func (p *platform) showStatus(result map[string]any) error {
 func (p *platform) tour() *cobra.Command {
 	var o tour.Options
 	var build buildFlags
-	cmd := p.verb("tour", "Run the article from start to end against a fresh platform.", func(ctx context.Context, _ []string) error {
+	var cmd *cobra.Command
+	cmd = p.verb("tour", "Run the article from start to end against a fresh platform.", func(ctx context.Context, _ []string) error {
 		if p.hooks.Examples == nil {
 			return errors.New("this program was built without the example that the tour deploys")
 		}
@@ -297,7 +298,12 @@ func (p *platform) tour() *cobra.Command {
 			return err
 		}
 		o.Program, o.Examples, o.Out, o.Err, o.Terminal = program, p.hooks.Examples, p.Stdout, p.Stderr, p.Terminal.Out
-		o.Up = []string{"--environment", build.environment.value, "--python", build.python.value}
+		o.Up = []string{"--python", build.python.value}
+		if cmd.Flags().Changed("environment") {
+			o.Up = append(o.Up, "--environment", build.environment.value)
+		} else {
+			o.MayHost = true
+		}
 		return tour.Run(ctx, o)
 	})
 	build.add(cmd)

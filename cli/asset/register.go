@@ -72,7 +72,6 @@ func (r *Registrar) Code(ctx context.Context, path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	r.say("uploading code %s", filepath.Base(path))
 	if _, err := r.upload(ctx, client, container, "", path, name, "1"); err != nil {
 		return "", err
 	}
@@ -217,7 +216,6 @@ func (r *Registrar) uploadHashed(ctx context.Context, store, hash, path, name, v
 	if err != nil {
 		return uploaded{}, err
 	}
-	r.say("uploading %s", filepath.Base(path))
 	return r.upload(ctx, client, container, "LocalUpload/"+hash+"/", path, name, version)
 }
 

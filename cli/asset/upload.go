@@ -49,6 +49,7 @@ func (r *Registrar) upload(ctx context.Context, client *blobs.Client, container,
 		done.name, done.version = props.Metadata["name"], props.Metadata["version"]
 		return done, nil
 	} // there, but not confirmed: an upload that broke off, done again
+	r.say("uploading %s", filepath.Base(path))
 	if err := r.send(ctx, client, container, files); err != nil {
 		return done, fmt.Errorf("uploading %s: %w", path, err)
 	}

@@ -2,6 +2,7 @@ package az
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -145,6 +146,10 @@ func expand(root *cobra.Command, args []string) ([]string, error) {
 		words := take(in.arg.kind, rest[i+1:])
 		i += len(words)
 		written, err := in.arg.write(name, words)
+		var bad *usageError
+		if errors.As(err, &bad) {
+			bad.command = cmd
+		}
 		if err != nil {
 			return nil, err
 		}

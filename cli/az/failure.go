@@ -165,7 +165,7 @@ func (a *App) drawFailure(err error, f *cloud.Failure) {
 		fmt.Fprintf(a.Stderr, "Target: %s\n", f.Target)
 	}
 	a.drawDetails(f.Details, "  ", message)
-	if d := f.DenialOf(); d != nil {
+	if d := f.DenialOf(); d != nil && !strings.Contains(message, d.Remedy) {
 		a.hintLines(fmt.Sprintf("%s may not %s at %s\nthe role %q at %s would allow it:\n%s", d.Principal, d.Action, d.Scope, d.Role, d.RoleScope, d.Remedy))
 	}
 }

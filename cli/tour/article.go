@@ -51,6 +51,13 @@ func (t *tour) run(ctx context.Context, way int, s step) error {
 	}
 	t.say("$ %s", typed)
 	out, took, err := t.shell(ctx, line)
+	if err != nil && t.MayHost && strings.Contains(err.Error(), noIndex) {
+		if err := t.host(ctx); err != nil {
+			return err
+		}
+		t.say("$ %s", typed)
+		out, took, err = t.shell(ctx, line)
+	}
 	if err != nil {
 		return fmt.Errorf("not as the article says: %w", err)
 	}
@@ -275,6 +282,9 @@ func (t *tour) conclude() {
 	t.say("%-*s  %15s  %15s", width, "", "system-assigned", "user-assigned")
 	for _, row := range append(t.times, timing{"all commands", sum}) {
 		t.say("%-*s  %15s  %15s", width, row.title, cell(row.took[0]), cell(row.took[1]))
+	}
+	if t.hosted {
+		t.say("\nNo package index could be reached: the environment was made of what this machine's Python has (--environment host).")
 	}
 	t.say("\nThe whole tour took %.1f s.", time.Since(t.total).Seconds())
 	if !t.Keep {

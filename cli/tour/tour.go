@@ -24,6 +24,7 @@ import (
 type Options struct {
 	Program  string   // this program
 	Up       []string // further arguments of lapis up
+	MayHost  bool     // go on with --environment host where no package index can be reached
 	Examples fs.FS    // what is deployed; see cli.Hooks
 	Keep     bool     // leave the platform running
 	Out, Err io.Writer
@@ -44,15 +45,16 @@ func Run(ctx context.Context, o Options) error {
 
 type tour struct {
 	Options
-	dir   string // all that the tour makes
-	info  client.Info
-	up    *exec.Cmd
-	ended chan error // of up
-	env   []string
-	vars  map[string]string // variables of the user's shell
-	times []timing
-	proof []string // what is shown again at the end
-	total time.Time
+	dir    string // all that the tour makes
+	info   client.Info
+	up     *exec.Cmd
+	ended  chan error // of up
+	env    []string
+	vars   map[string]string // variables of the user's shell
+	times  []timing
+	proof  []string // what is shown again at the end
+	total  time.Time
+	hosted bool // environments come from the host's Python, for want of an index
 }
 
 // timing is how long a step took on each of the two ways, in their order.
@@ -71,6 +73,11 @@ func (t *tour) open(ctx context.Context) error {
 	if err := os.CopyFS(filepath.Join(t.dir, "files"), t.Examples); err != nil {
 		return fmt.Errorf("the example's files: %w", err)
 	}
+	return t.start(ctx)
+}
+
+// start runs lapis up and waits until it is ready.
+func (t *tour) start(ctx context.Context) error {
 	log, err := os.OpenFile(t.logFile(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
@@ -138,6 +145,36 @@ func (t *tour) lastWords() string {
 	return strings.Join(lines[max(0, len(lines)-12):], "\n")
 }
 
+// stop ends the platform in order.
+func (t *tour) stop() {
+	if t.up == nil || t.up.Process == nil {
+		return
+	}
+	_ = t.up.Process.Signal(os.Interrupt)
+	select {
+	case <-t.ended:
+	case <-time.After(30 * time.Second):
+		_ = t.up.Process.Kill()
+		<-t.ended
+	}
+	t.up = nil
+}
+
+// noIndex are the words of a build that found no package index.
+const noIndex = "no package index can be reached"
+
+// host starts the platform anew, on the same data, to make environments of what
+// this machine's Python has.
+func (t *tour) host(ctx context.Context) error {
+	t.say("  %s: going on with what this machine's Python has.", noIndex)
+	t.say("  The log of the deployment says which versions differ from those asked for.\n")
+	t.MayHost = false
+	t.stop()
+	t.Up = append(t.Up, "--environment", "host")
+	t.hosted = true
+	return t.start(ctx)
+}
+
 // close stops the platform and removes what the tour made, but for --keep.
 func (t *tour) close(failed error) {
 	if t.Keep && t.info.Proxy != "" {
@@ -146,15 +183,7 @@ func (t *tour) close(failed error) {
 		t.say("To stop it: kill %d", t.info.PID)
 		return
 	}
-	if t.up != nil && t.up.Process != nil {
-		_ = t.up.Process.Signal(os.Interrupt)
-		select {
-		case <-t.ended:
-		case <-time.After(30 * time.Second):
-			_ = t.up.Process.Kill()
-			<-t.ended
-		}
-	}
+	t.stop()
 	if failed != nil {
 		t.say("\nThe log of the platform is kept: %s", t.logFile())
 		_ = os.RemoveAll(t.dataDir())

@@ -8,9 +8,12 @@ import (
 
 	"lapis"
 	"lapis/cli"
+	"lapis/examples"
 )
 
-func main() { os.Exit(cli.Main(os.Args, cli.Hooks{Up: up, Version: lapis.Version()})) }
+func main() {
+	os.Exit(cli.Main(os.Args, cli.Hooks{Up: up, Examples: examples.ManagedIdentity(), Version: lapis.Version()}))
+}
 
 // up runs the platform until ctx ends.
 func up(ctx context.Context, o cli.UpOptions) error {
