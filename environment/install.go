@@ -107,8 +107,12 @@ func (j *job) pipHosts() []Interpreter {
 
 // install puts the packages in, by uv or by venv and pip.
 func (j *job) install(ctx context.Context) error {
+	if len(j.plan.items) == 0 {
+		j.report.Tool = "venv" // nothing to install, so no installer is looked for
+		return j.command(ctx, j.environ, j.in.Path, "-m", "venv", "--without-pip", j.env)
+	}
 	indexes := j.pip.indexes(j.plan.options)
-	if len(j.plan.items) > 0 && len(indexes) > 0 && !anyReachable(ctx, indexes, j.environ, j.pip["proxy"]) {
+	if len(indexes) > 0 && !anyReachable(ctx, indexes, j.environ, j.pip["proxy"]) {
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
@@ -145,9 +149,6 @@ func (j *job) byUV(ctx context.Context, t tool, requirements string) error {
 	if err := j.command(ctx, env, create...); err != nil {
 		return err
 	}
-	if len(j.plan.items) == 0 {
-		return nil
-	}
 	j.out.say("Step 2 of 2: resolve, download and install.")
 	add := append(args, "pip", "install", "--python", pythonOf(j.env), "--requirements", requirements, "--compile-bytecode")
 	return j.command(ctx, env, append(add, j.pip.binaryFlags()...)...)
@@ -182,11 +183,9 @@ func (j *job) byPip(ctx context.Context, requirements string) error {
 	if err := j.command(ctx, env, venv...); err != nil {
 		return err
 	}
-	if len(j.plan.items) > 0 {
-		j.out.say("Step 2 of 3: resolve, download and install, by pip.")
-		if err := j.command(ctx, env, append(pip, "install", "--no-compile", "-r", requirements)...); err != nil {
-			return err
-		}
+	j.out.say("Step 2 of 3: resolve, download and install, by pip.")
+	if err := j.command(ctx, env, append(pip, "install", "--no-compile", "-r", requirements)...); err != nil {
+		return err
 	}
 	j.out.say("Step 3 of 3: byte code.")
 	compile := exec.CommandContext(ctx, pythonOf(j.env), "-m", "compileall", "-q", "-j", "0", "--invalidation-mode", "unchecked-hash",

@@ -82,4 +82,3 @@ func (t *Tree) deleteRound(ctx context.Context, group armid.ID, caller Caller) (
 	}
 	return left, failed
 }
-

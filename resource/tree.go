@@ -279,3 +279,8 @@ func ETag(r Resource) string { return fmt.Sprintf(`"%s-%d"`, r.UID, r.Version) }
 func (t *Tree) Children(typeName string) []*Type {
 	return slices.DeleteFunc(t.Types(), func(c *Type) bool { return !strings.EqualFold(c.ParentType(), typeName) })
 }
+
+// Drop removes a record alone, for what deletes its parts by itself.
+func (t *Tree) Drop(ctx context.Context, id armid.ID) error {
+	return t.Store.Update(ctx, func(tx store.Tx) error { return Delete(tx, id) })
+}

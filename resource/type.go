@@ -111,7 +111,7 @@ type Action struct {
 	Permission string
 	// Absent says that the resource need not exist.
 	Absent bool
-	Run func(ctx context.Context, call Call) (any, error)
+	Run    func(ctx context.Context, call Call) (any, error)
 }
 
 // Call is one invocation of an action.
