@@ -33,16 +33,24 @@ func (s *Service) endpointType() resource.Type {
 }
 
 // linkedIdentities: attaching an identity takes the right to assign it, else
-// everybody who may write an endpoint could act as any identity.
+// everybody who may write an endpoint could act as any identity. What is
+// attached already is not attached again by a change of something else.
 func linkedIdentities(d *resource.Draft) ([]resource.Access, error) {
 	if d.Next.Identity == nil {
 		return nil, nil
+	}
+	var attached []string
+	if d.Prev != nil && d.Prev.Identity != nil {
+		attached = userKeys(d.Prev.Identity)
 	}
 	var needed []resource.Access
 	for _, text := range slices.Sorted(maps.Keys(d.Next.Identity.UserAssigned)) {
 		id, err := armid.Parse(text)
 		if err != nil || !id.Is("Microsoft.ManagedIdentity/userAssignedIdentities") {
 			return nil, fault.E(fault.Invalid, "BadArgument", "'%s' is not the id of a user-assigned identity.", text).At("identity.userAssignedIdentities")
+		}
+		if slices.Contains(attached, id.Key()) {
+			continue
 		}
 		needed = append(needed, resource.Access{
 			Action: "Microsoft.ManagedIdentity/userAssignedIdentities/assign/action", Scope: id,
