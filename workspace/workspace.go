@@ -99,6 +99,7 @@ func (s *Service) workspaceType() resource.Type {
 // linked: whoever lets a workspace hand out signatures for an account must be
 // allowed to read its keys, and to write to its registry.
 func linked(d *resource.Draft) ([]resource.Access, error) {
+	keepProperties(d)
 	account, registry, err := attached(d.Next)
 	if err != nil {
 		return nil, err
@@ -113,6 +114,13 @@ func linked(d *resource.Draft) ([]resource.Access, error) {
 		{Action: "Microsoft.Storage/storageAccounts/listKeys/action", Scope: account},
 		{Action: "Microsoft.ContainerRegistry/registries/write", Scope: registry},
 	}, nil
+}
+
+// keepProperties lets a PUT without properties, as of tags alone, keep them.
+func keepProperties(d *resource.Draft) {
+	if d.Prev != nil && d.Next.Properties == nil {
+		d.Next.Properties = d.Prev.Properties
+	}
 }
 
 // attached parses the ids that a workspace names.
@@ -132,9 +140,7 @@ func attached(r *resource.Resource) (account, registry armid.ID, err error) {
 
 // prepare gives a workspace its identity, its roles and its blob store.
 func (s *Service) prepare(ctx context.Context, d *resource.Draft) error {
-	if d.Prev != nil && d.Next.Properties == nil {
-		d.Next.Properties = d.Prev.Properties
-	}
+	keepProperties(d)
 	account, registry, err := attached(d.Next)
 	if err != nil {
 		return err
