@@ -74,7 +74,12 @@ class RestoreTest(unittest.TestCase):
         self.assertEqual(restore.indent(FLAT.strip().splitlines()), WHOLE.lstrip())
 
     def test_text_without_the_script_is_refused(self):
-        for text in ("", "def run(data):", "import a\ndef run(data):\nreturn data", "import a\ndef run(data):\nprint((\n"):
+        for text in (
+            "",
+            "def run(data):",
+            "import a\ndef run(data):\nreturn data",
+            "import a\ndef run(data):\nprint((\n",
+        ):
             with self.assertRaises(restore.NotTheScript, msg=text):
                 restore.restore(text)
 
