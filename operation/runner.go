@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -186,7 +187,7 @@ func (r *Runner) run(ctx context.Context, op Operation) {
 		r.Log.Error("operation has no handler", "kind", op.Kind, "operation", op.ID)
 		return
 	}
-	err := kind.Run(ctx, &Run{Operation: op, runner: r})
+	err := r.call(ctx, kind, op)
 	if errors.Is(context.Cause(ctx), errStopping) && err != nil {
 		return // it stays open; the next start runs it again
 	}
@@ -216,6 +217,18 @@ func (r *Runner) run(ctx context.Context, op Operation) {
 	}
 }
 
+// call runs a kind's work. A panic fails the one operation: it would else end
+// the platform, and again at every start that resumes the operation.
+func (r *Runner) call(ctx context.Context, kind Kind, op Operation) (err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			r.Log.Error("operation panicked", "kind", op.Kind, "operation", op.ID, "cause", cause, "stack", string(debug.Stack()))
+			err = fault.Wrap(fmt.Errorf("panic: %v", cause), "running the operation")
+		}
+	}()
+	return kind.Run(ctx, &Run{Operation: op, runner: r})
+}
+
 // Wait returns when an operation has ended: nil, or why it failed.
 func (r *Runner) Wait(ctx context.Context, id string) error {
 	r.mu.Lock()
@@ -234,6 +247,9 @@ func (r *Runner) Wait(ctx context.Context, id string) error {
 	}
 	if f := op.Error.Fault(); f != nil {
 		return f
+	}
+	if !op.Status.Done() {
+		return fmt.Errorf("operation %s was interrupted: %w", id, errStopping)
 	}
 	return nil
 }
