@@ -134,7 +134,11 @@ func (d *Draft) over(b body, patch bool) error {
 	if b.Location != nil && *b.Location != "" {
 		location := strings.ToLower(strings.ReplaceAll(*b.Location, " ", ""))
 		if d.Prev != nil && d.Prev.Location != "" && d.Prev.Location != location {
-			return fault.E(fault.Conflict, "InvalidResourceLocation",
+			code := "InvalidResourceLocation"
+			if d.Prev.ID.Is(GroupType) {
+				code = "InvalidResourceGroupLocation"
+			}
+			return fault.E(fault.Conflict, code,
 				"The resource '%s' already exists in location '%s'. A resource with the same name cannot be created in location '%s'.",
 				d.Prev.ID.Name(), d.Prev.Location, location).At("location")
 		}
@@ -182,8 +186,12 @@ func (t *Tree) checkNew(ctx context.Context, typ *Type, id armid.ID) error {
 		}
 	}
 	if group := id.ResourceGroupName(); group != "" && !id.Is(GroupType) {
-		if _, err := t.Get(ctx, armid.ResourceGroup(t.Subscription, group)); err != nil {
+		found, err := t.Get(ctx, armid.ResourceGroup(t.Subscription, group))
+		if err != nil {
 			return err
+		}
+		if found.State == Deleting {
+			return beingDeleted(found.ID)
 		}
 	}
 	if typ.ParentType() == "" {
@@ -204,6 +212,28 @@ func (t *Tree) checkNew(ctx context.Context, typ *Type, id armid.ID) error {
 	return err
 }
 
+func beingDeleted(group armid.ID) error {
+	return fault.E(fault.Conflict, "ResourceGroupBeingDeleted",
+		"The resource group '%s' is in deprovisioning state and cannot perform this operation.", group.Name())
+}
+
+// checkGroup holds a new resource against its group once more, in the
+// transaction that writes it: the group may have gone since the first look.
+func checkGroup(tx store.Tx, id armid.ID) error {
+	if id.ResourceGroupName() == "" || id.Is(GroupType) {
+		return nil
+	}
+	groupID := armid.ResourceGroup(id.SubscriptionID(), id.ResourceGroupName())
+	group, err := get(tx, groupID)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return NotFound(groupID)
+	case err == nil && group.State == Deleting:
+		return beingDeleted(groupID)
+	}
+	return err
+}
+
 // commit writes the draft, with the operation that completes it.
 func (t *Tree) commit(ctx context.Context, typ *Type, d *Draft) (Changed, error) {
 	if err := t.stamp(d); err != nil {
@@ -217,6 +247,11 @@ func (t *Tree) commit(ctx context.Context, typ *Type, d *Draft) (Changed, error)
 	err := t.Store.Update(ctx, func(tx store.Tx) error {
 		next := *d.Next
 		next.State, next.Failure, next.Operation = Succeeded, nil, ""
+		if d.Prev == nil {
+			if err := checkGroup(tx, next.ID); err != nil {
+				return err
+			}
+		}
 		if typ.PutOperation != "" && !d.Immediate {
 			op, err := t.Operations.Create(tx, operation.Operation{
 				Kind: typ.PutOperation, Target: next.ID.Key(), Caller: d.Caller.ObjectID,

@@ -72,7 +72,7 @@ func (t *Tree) beginDelete(ctx context.Context, typ *Type, r Resource, caller Ca
 	return &op, nil
 }
 
-// removeChildren deletes what lies below a resource without operations of its own.
+// removeChildren deletes what lies below a resource, and waits until it is gone.
 func (t *Tree) removeChildren(ctx context.Context, id armid.ID, caller Caller) error {
 	for _, child := range t.Children(id.Type()) {
 		if child.Virtual != nil || child.ReadOnly {
@@ -83,7 +83,11 @@ func (t *Tree) removeChildren(ctx context.Context, id armid.ID, caller Caller) e
 			return err
 		}
 		for _, r := range found {
-			if _, err := t.Delete(ctx, r.ID, caller); err != nil && !fault.Is(err, fault.NotFound) {
+			op, err := t.Delete(ctx, r.ID, caller)
+			if err == nil && op != nil {
+				err = t.Operations.Wait(ctx, op.ID)
+			}
+			if err != nil && !fault.Is(err, fault.NotFound) {
 				return err
 			}
 		}
