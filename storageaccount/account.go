@@ -82,9 +82,7 @@ func (s *Service) account(r resource.Resource) (Account, error) {
 	if err := json.Unmarshal(r.Private, &p); err != nil {
 		return Account{}, fmt.Errorf("reading the keys of %s: %w", r.ID, err)
 	}
-	var props struct {
-		AllowSharedKeyAccess *bool `json:"allowSharedKeyAccess"`
-	}
+	var props known
 	if err := r.Decode(&props); err != nil {
 		return Account{}, err
 	}
@@ -135,6 +133,25 @@ func checkName(name string) error {
 	}
 	return fault.E(fault.Invalid, "AccountNameInvalid",
 		"%s is not a valid storage account name. Storage account name must be between 3 and 24 characters in length and use numbers and lower-case letters only.", name).At("name")
+}
+
+// known are the properties that the platform reads.
+type known struct {
+	AllowSharedKeyAccess *bool `json:"allowSharedKeyAccess"`
+}
+
+// checkShape refuses what could not be read back, and what would be answered
+// without being done.
+func checkShape(r *resource.Resource) error {
+	var p known
+	if err := r.Decode(&p); err != nil {
+		return fault.E(fault.Invalid, "InvalidRequestContent", "The properties of a storage account are not of its shape: %s.", err.Error()).At("properties")
+	}
+	if r.Identity != nil && !strings.EqualFold(r.Identity.Type, "None") && r.Identity.Type != "" {
+		return fault.E(fault.NotImplemented, "IdentityNotSupported", "Storage accounts with an identity are not supported yet; leave 'identity' out.").At("identity")
+	}
+	r.Identity = nil
+	return nil
 }
 
 var (

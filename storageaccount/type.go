@@ -39,6 +39,9 @@ func (s *Service) prepare(ctx context.Context, d *resource.Draft) error {
 	if err := checkKind(d.Next); err != nil {
 		return err
 	}
+	if err := checkShape(d.Next); err != nil {
+		return err
+	}
 	if d.Prev != nil {
 		return nil
 	}
