@@ -16,15 +16,15 @@ func (f *Face) subscriptionRoutes() []Route {
 	const sub = "/subscriptions/{subscription}"
 	const read = "Microsoft.Resources/subscriptions/read"
 	return []Route{
-		{Method: http.MethodGet, Path: "/tenants", Action: Authenticated, Handle: f.tenants},
-		{Method: http.MethodGet, Path: "/subscriptions", Action: Authenticated, Handle: f.subscriptions},
-		{Method: http.MethodGet, Path: sub, Action: read, Handle: f.subscription},
-		{Method: http.MethodGet, Path: sub + "/locations", Scope: sub, Action: read, Handle: f.locations},
-		{Method: http.MethodGet, Path: sub + "/providers", Scope: sub, Action: "Microsoft.Resources/subscriptions/providers/read", Handle: f.providers},
-		{Method: http.MethodGet, Path: sub + "/providers/{namespace}", Scope: sub, Action: "Microsoft.Resources/subscriptions/providers/read", Handle: f.provider},
-		{Method: http.MethodPost, Path: sub + "/providers/{namespace}/register", Scope: sub, Action: "Microsoft.Resources/subscriptions/providers/write", Handle: f.provider},
-		{Method: http.MethodGet, Path: sub + "/resources", Scope: sub, Action: "Microsoft.Resources/subscriptions/resources/read", Handle: f.resources},
-		{Method: http.MethodGet, Path: sub + "/resourceGroups/{resourceGroup}/resources", Scope: sub + "/resourceGroups/{resourceGroup}", Action: "Microsoft.Resources/subscriptions/resourceGroups/resources/read", Handle: f.resources},
+		{Method: http.MethodGet, Path: "/tenants", Action: Authenticated, Version: required, Handle: f.tenants},
+		{Method: http.MethodGet, Path: "/subscriptions", Action: Authenticated, Version: required, Handle: f.subscriptions},
+		{Method: http.MethodGet, Path: sub, Action: read, Version: required, Handle: f.subscription},
+		{Method: http.MethodGet, Path: sub + "/locations", Scope: sub, Action: read, Version: required, Handle: f.locations},
+		{Method: http.MethodGet, Path: sub + "/providers", Scope: sub, Action: "Microsoft.Resources/subscriptions/providers/read", Version: required, Handle: f.providers},
+		{Method: http.MethodGet, Path: sub + "/providers/{namespace}", Scope: sub, Action: "Microsoft.Resources/subscriptions/providers/read", Version: required, Handle: f.provider},
+		{Method: http.MethodPost, Path: sub + "/providers/{namespace}/register", Scope: sub, Action: "Microsoft.Resources/subscriptions/providers/write", Version: required, Handle: f.provider},
+		{Method: http.MethodGet, Path: sub + "/resources", Scope: sub, Action: "Microsoft.Resources/subscriptions/resources/read", Version: required, Handle: f.resources},
+		{Method: http.MethodGet, Path: sub + "/resourceGroups/{resourceGroup}/resources", Scope: sub + "/resourceGroups/{resourceGroup}", Action: "Microsoft.Resources/subscriptions/resourceGroups/resources/read", Version: required, Handle: f.resources},
 	}
 }
 
