@@ -181,6 +181,9 @@ func (s *Service) Resume(ctx context.Context) error {
 		if err != nil || r.Revision == "" {
 			continue // it never served, or its identity is gone: its operation, if any, tells
 		}
+		if d.State == resource.Deleting || r.endpoint.State == resource.Deleting {
+			continue // its deletion goes on
+		}
 		s.sweepRevisions(r)
 		if d.State.Done() || r.Revision != d.Operation { // else its operation goes on from the start
 			s.wg.Go(func() { s.revive(d) })
