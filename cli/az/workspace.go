@@ -192,16 +192,16 @@ func assetName(o object) (name, version any) {
 
 func showModel(o object) object {
 	name, version := assetName(o)
-	return withGroup(prune(object{"id": o["id"], "name": name, "version": version, "type": at(o, "properties.modelType"), "path": at(o, "properties.modelUri"),
+	return marked(withGroup(prune(object{"id": o["id"], "name": name, "version": version, "type": at(o, "properties.modelType"), "path": at(o, "properties.modelUri"),
 		"description": at(o, "properties.description"), "tags": orEmpty(at(o, "properties.tags")), "properties": orEmpty(at(o, "properties.properties")),
-		"latest_version": at(o, "properties.latestVersion"), "creation_context": creation(o)}))
+		"latest_version": at(o, "properties.latestVersion"), "creation_context": creation(o)})))
 }
 
 func showEnvironment(o object) object {
 	name, version := assetName(o)
-	return withGroup(prune(object{"id": o["id"], "name": name, "version": version, "image": at(o, "properties.image"), "conda_file": showConda(at(o, "properties.condaFile")),
+	return marked(withGroup(prune(object{"id": o["id"], "name": name, "version": version, "image": at(o, "properties.image"), "conda_file": showConda(at(o, "properties.condaFile")),
 		"description": at(o, "properties.description"), "os_type": lowered(at(o, "properties.osType")), "tags": orEmpty(at(o, "properties.tags")),
-		"latest_version": at(o, "properties.latestVersion"), "creation_context": creation(o)}))
+		"latest_version": at(o, "properties.latestVersion"), "creation_context": creation(o)})))
 }
 
 func showDatastore(o object) object {
@@ -209,4 +209,10 @@ func showDatastore(o object) object {
 	return withGroup(prune(object{"id": o["id"], "name": o["name"], "type": toShown([]wordPair{{"AzureBlob", "azure_blob"}, {"AzureFile", "azure_file"}}, text(o, "properties.datastoreType")),
 		"account_name": p("accountName"), "container_name": p("containerName"), "endpoint": p("endpoint"), "protocol": p("protocol"), "is_default": p("isDefault"),
 		"credentials": object{}, "description": p("description"), "tags": orEmpty(p("tags"))}))
+}
+
+// marked writes an asset's id as azure-ai-ml does.
+func marked(shown object) object {
+	shown["id"] = assetRef(shown["id"])
+	return shown
 }

@@ -121,12 +121,11 @@ func (t *tour) waitReady(ctx context.Context) error {
 			return context.Cause(ctx)
 		case <-time.After(20 * time.Millisecond):
 		}
-		info, err := client.Read(t.dataDir())
-		if err == nil {
-			t.info = info
+		if _, err := client.Read(t.dataDir()); err == nil {
 			status := exec.CommandContext(ctx, t.Program, "status", "--data", t.dataDir(), "-o", "none")
 			if status.Run() == nil {
-				return nil
+				t.info, err = client.Read(t.dataDir())
+				return err
 			}
 		}
 		if time.Now().After(deadline) {
