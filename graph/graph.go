@@ -128,6 +128,19 @@ func (f *face) table() []route {
 	}
 }
 
+// Operation is a row of the route table, for lists of what is there.
+type Operation struct{ Method, Path string }
+
+// Operations lists all operations, in the order of the route table. Each needs
+// a token for Graph and no role.
+func Operations() []Operation {
+	var list []Operation
+	for _, r := range new(face).table() {
+		list = append(list, Operation{r.method, "/v1.0/" + r.path})
+	}
+	return list
+}
+
 // known are collections that Graph has and this face has not.
 const known = " applications groups devices rolemanagement policies domains subscribedskus oauth2permissiongrants "
 

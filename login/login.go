@@ -11,7 +11,9 @@ import (
 	"crypto/rand"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -65,6 +67,10 @@ func (f *face) routes() map[string]handler {
 		"/":                                                   f.unknown,
 	}
 }
+
+// Operations lists the patterns of the route table, sorted; one without a
+// method takes all of them.
+func Operations() []string { return slices.Sorted(maps.Keys(new(face).routes())) }
 
 // New makes the face.
 func New(cfg Config) http.Handler {

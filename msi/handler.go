@@ -1,10 +1,12 @@
 package msi
 
 import (
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 
 	"lapis/fault"
@@ -35,6 +37,9 @@ func routes() map[string]route {
 		pathVersions:                    {IMDS, asMetadataUnversioned, versions},
 	}
 }
+
+// Operations lists the paths of the route table, sorted; all take GET only.
+func Operations() []string { return slices.Sorted(maps.Keys(routes())) }
 
 // event is what the log tells of a request.
 type event struct {

@@ -62,6 +62,22 @@ func routes() []route {
 	}
 }
 
+// Operation is a row of the route table, for lists of what is there.
+type Operation struct {
+	Method string
+	Path   string
+	Need   string // anonymous, authenticated, or the permission on the repository
+}
+
+// Operations lists all operations, in the order of the route table.
+func Operations() []Operation {
+	var list []Operation
+	for _, r := range routes() {
+		list = append(list, Operation{r.method, r.pattern, string(r.need)})
+	}
+	return list
+}
+
 // match finds the row for a request and the values of its wildcards. The error
 // is what the caller should see: 404, or 405 where only the method is wrong.
 func match(table []route, method, path string) (route, map[string]string, error) {

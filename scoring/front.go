@@ -61,6 +61,19 @@ func routes() []route {
 	}
 }
 
+// Operation is a row of the front's table, for lists of what is there. A Path
+// of "" is every other path; all methods are taken.
+type Operation struct{ Path, Action string }
+
+// Operations lists all operations, in the order of the table.
+func Operations() []Operation {
+	var list []Operation
+	for _, r := range routes() {
+		list = append(list, Operation{r.path, r.action})
+	}
+	return list
+}
+
 func routeOf(path string) route {
 	rows := routes()
 	for _, row := range rows {

@@ -46,6 +46,7 @@ type row struct {
 type Operation struct {
 	Name        string
 	Method      string
+	Path        string // with the query, and the header that must be there, that tell the row from others
 	Action      string // role action that a bearer of a token needs
 	Data        bool
 	Implemented bool
@@ -55,9 +56,27 @@ type Operation struct {
 func Operations() []Operation {
 	var list []Operation
 	for _, r := range routes() {
-		list = append(list, Operation{r.op, r.method, r.action, r.data, r.handle != nil})
+		list = append(list, Operation{r.op, r.method, r.address(), r.action, r.data, r.handle != nil})
 	}
 	return list
+}
+
+// address is how a request of the row looks, for people.
+func (r row) address() string {
+	path := [...]string{atService: "/", atContainer: "/{container}", atBlob: "/{container}/{blob}", atAny: "/{any}"}[r.level]
+	mark := "?"
+	for _, parameter := range [][2]string{{"restype", r.restype}, {"comp", r.comp}} {
+		if parameter[1] != "" {
+			path += mark + parameter[0] + "=" + parameter[1]
+			mark = "&"
+		}
+	}
+	for name := range strings.SplitSeq(r.with, "+") {
+		if name != "" {
+			path += " +" + name
+		}
+	}
+	return path
 }
 
 const provider = "Microsoft.Storage/storageAccounts/blobServices/"
