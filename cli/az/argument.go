@@ -122,6 +122,9 @@ func register(fs *pflag.FlagSet, a arg) *input {
 // The command is found first, since only it knows its arguments.
 func expand(root *cobra.Command, args []string) ([]string, error) {
 	cmd, rest, err := root.Find(args)
+	if len(args) > 0 && strings.HasPrefix(args[0], cobra.ShellCompRequestCmd) {
+		return args, nil // a shell asks how words may go on: they are not whole yet
+	}
 	if err != nil {
 		return args, nil // the run itself says which command is unknown
 	}

@@ -95,8 +95,6 @@ func TestEveryCommandIsComplete(t *testing.T) {
 	walk("az", tree())
 }
 
-const workspacePath = "/subscriptions/S/resourceGroups/RG/providers/Microsoft.MachineLearningServices/workspaces/W"
-
 func parsed(t *testing.T, file string) object {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join("testdata", file))

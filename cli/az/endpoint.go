@@ -61,6 +61,9 @@ func (c *Call) endpointPath(ctx context.Context, name string) (*cloud.Session, s
 
 // load reads a definition and lays the command line's settings over it.
 func (c *Call) load() (*definition.Document, error) {
+	if c.str("file") == "" && c.str("name") == "" {
+		return nil, usage("the following arguments are required: --name/-n or --file/-f")
+	}
 	d, err := definition.Load(c.str("file"))
 	if err != nil {
 		return nil, err
@@ -374,8 +377,11 @@ func endpointInvoke(ctx context.Context, c *Call) (any, error) {
 		return nil, err
 	}
 	if answer.StatusCode != http.StatusOK && answer.StatusCode != http.StatusCreated {
-		f := cloud.FailureOf(answer.Response, answer.Data)
-		return nil, hinted(fmt.Errorf("the endpoint answered %d: %w", answer.StatusCode, f), "the deployment's own words: az ml online-deployment get-logs -e %s -n DEPLOYMENT", c.str("name"))
+		err := fmt.Errorf("the endpoint answered %d: %w", answer.StatusCode, cloud.FailureOf(answer.Response, answer.Data))
+		if answer.StatusCode != http.StatusFailedDependency {
+			return nil, err
+		}
+		return nil, hinted(err, "the deployment's own words: az ml online-deployment get-logs -e %s -n DEPLOYMENT", c.str("name"))
 	}
 	return string(answer.Data), nil
 }

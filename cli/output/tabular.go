@@ -99,7 +99,7 @@ func writeTable(buf *bytes.Buffer, v any, order func(map[string]any) []string, q
 		switch item := item.(type) {
 		case map[string]any:
 			for _, key := range order(item) {
-				if value := item[key]; isScalar(value) && (queried || !unshown(key)) {
+				if value := item[key]; isScalar(value) && (queried || !unshown(key) && !isAssetID(value)) {
 					put(row, capital(key), text(value))
 				}
 			}
@@ -115,6 +115,12 @@ func writeTable(buf *bytes.Buffer, v any, order func(map[string]any) []string, q
 		rows = append(rows, row)
 	}
 	drawTable(buf, heads, rows)
+}
+
+// isAssetID tells the ids of models and environments, which fill a screen.
+func isAssetID(v any) bool {
+	s, ok := v.(string)
+	return ok && strings.HasPrefix(s, "azureml:/")
 }
 
 func isScalar(v any) bool {
