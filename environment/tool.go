@@ -129,10 +129,13 @@ func (j *job) fetchUV(ctx context.Context, dest string) error {
 			break
 		}
 	}
+	defer os.RemoveAll(temp)
 	if last != nil {
 		return last
 	}
-	defer os.RemoveAll(temp)
+	if _, ok := j.tryUV(ctx, filepath.Join(temp, "bin", "uv")); !ok { // pip calls a copy good that a full disk cut short
+		return errors.New("what pip installed does not run")
+	}
 	if err := os.RemoveAll(dest); err != nil {
 		return err
 	}
