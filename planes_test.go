@@ -280,7 +280,7 @@ func TestScoringTakesTheEndpointsKeysOnly(t *testing.T) {
 			t.Errorf("%s: the refusal shows the key", c.name)
 		}
 	}
-	p.must(p.arm("POST", p.workspace()+"/onlineEndpoints/key-one/regenerateKeys", mlVersion, object{"keyType": "Primary"}), 200)
+	p.must(p.arm("POST", p.workspace()+"/onlineEndpoints/key-one/regenerateKeys", mlVersion, object{"keyType": "Primary"}), 202)
 	if a := p.score("key-one", key, "{}"); a.status != 401 {
 		t.Errorf("a key that was replaced: %d", a.status)
 	}

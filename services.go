@@ -113,7 +113,8 @@ func (s *Server) openEndpoints() error {
 	caller := s.httpClient()
 	s.endpoints = endpoint.New(endpoint.Config{
 		Tree: s.tree, Operations: s.operations, Directory: s.directory, Workspaces: assets{s.workspaces}, Sealer: s.sealer,
-		Grant: s.grant, Require: s.require, Token: s.principalToken,
+		Grant: s.grant, Require: s.require, Token: s.principalToken, Sign: s.endpointToken,
+		Verify: func(ctx context.Context, raw, audience string) (string, error) { return s.verifier(audience)(ctx, raw) },
 		Images: func(p identity.Principal, id armid.ID) (ociregistry.Interface, error) { return s.images(caller, p, id) },
 		HTTP:   caller, Environments: s.builder, Runtime: s.runtime, TokenServer: s.tokens, Front: s.front,
 		InstanceEnv: s.instanceEnv(bundle), Dir: dir("deployments"), Now: s.cfg.Now, Rand: s.cfg.Rand, Log: s.cfg.Log,
@@ -322,4 +323,11 @@ func (a accountContainers) DeleteAccount(ctx context.Context, account string) er
 
 func shownContainer(c blob.Container) storageaccount.Container {
 	return storageaccount.Container{Name: c.Name, Metadata: c.Metadata, Modified: c.Modified, ETag: c.ETag}
+}
+
+// endpointToken is a token that an endpoint gives out to a caller.
+func (s *Server) endpointToken(ctx context.Context, objectID, audience string, life time.Duration) (endpoint.Token, error) {
+	p, _ := s.directory.ByObjectID(objectID)
+	t, err := s.issuer.Token(ctx, token.Request{Principal: p, Audience: audience, Lifetime: life})
+	return endpoint.Token{Raw: t.Raw, Expires: t.ExpiresAt}, err
 }

@@ -3,57 +3,11 @@ package endpoint
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 
 	"lapis/fault"
 	"lapis/resource"
-	"lapis/secret"
 )
-
-func (s *Service) listKeys(_ context.Context, call resource.Call) (any, error) {
-	keys, err := s.keys(call.Resource)
-	if err != nil {
-		return nil, err
-	}
-	return map[string]string{"primaryKey": keys[0].Reveal(), "secondaryKey": keys[1].Reveal()}, nil
-}
-
-// regenerateKeys replaces one key. Clients send the key in force as the new
-// one when the user gave none, so that means: make a new one.
-func (s *Service) regenerateKeys(ctx context.Context, call resource.Call) (any, error) {
-	var asked struct {
-		KeyType  string `json:"keyType"`
-		KeyValue string `json:"keyValue"`
-	}
-	if err := call.DecodeBody(&asked); err != nil {
-		return nil, err
-	}
-	i := slices.Index([]string{"primary", "secondary"}, strings.ToLower(asked.KeyType))
-	if i < 0 {
-		return nil, fault.E(fault.Invalid, "BadArgument", "The keyType '%s' is neither Primary nor Secondary.", asked.KeyType).At("keyType")
-	}
-	keys, err := s.keys(call.Resource)
-	if err != nil {
-		return nil, err
-	}
-	key := secret.New(asked.KeyValue)
-	if asked.KeyValue == "" || keys[i].Equal(asked.KeyValue) {
-		if key, err = s.newKey(); err != nil {
-			return nil, err
-		}
-	}
-	err = s.Tree.Modify(ctx, call.Resource.ID, func(r *resource.Resource) error { return s.setKey(r, i, key) })
-	if err != nil {
-		return nil, err
-	}
-	return nil, s.publish(ctx, call.Resource.ID)
-}
-
-// noToken answers token requests of endpoints that have keys.
-func noToken(_ context.Context, call resource.Call) (any, error) {
-	return nil, fault.E(fault.Invalid, "BadArgument", "The endpoint '%s' is called with keys, not with tokens; ask listKeys.", call.Resource.ID.Name())
-}
 
 // maxTail bounds the lines of one getLogs.
 const maxTail = 50_000

@@ -11,8 +11,6 @@ package endpoint
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"io"
 	"log/slog"
 	"maps"
@@ -47,6 +45,7 @@ const (
 const (
 	putEndpoint      = "endpoint.put"
 	deleteEndpoint   = "endpoint.delete"
+	changeKeys       = "endpoint.keys"
 	putDeployment    = "deployment.put"
 	deleteDeployment = "deployment.delete"
 )
@@ -76,6 +75,12 @@ type Asset struct {
 	Conda         []byte // of an environment
 }
 
+// Token is a signed token.
+type Token struct {
+	Raw     secret.String
+	Expires time.Time
+}
+
 // Workspaces resolves workspaces and assets.
 type Workspaces interface {
 	Workspace(ctx context.Context, id armid.ID) (Workspace, error)
@@ -96,6 +101,12 @@ type Config struct {
 	// Token gives a token of a principal for an audience; host is the ARM id of
 	// the endpoint that uses it.
 	Token func(ctx context.Context, p identity.Principal, audience, host string) (string, error)
+	// Sign gives a token of the platform's own for an audience, in the name of
+	// the principal with the object id; it may be one given before that has at
+	// least half its life left.
+	Sign func(ctx context.Context, objectID, audience string, life time.Duration) (Token, error)
+	// Verify checks a token for an audience and gives its principal.
+	Verify func(ctx context.Context, raw, audience string) (objectID string, err error)
 	// Images is a registry as a principal reaches it, over HTTP.
 	Images func(p identity.Principal, registry armid.ID) (ociregistry.Interface, error)
 	// HTTP reaches the storage accounts.
@@ -145,6 +156,7 @@ func (s *Service) Kinds() map[string]operation.Kind {
 	return map[string]operation.Kind{
 		putEndpoint:      {Run: s.runPutEndpoint, Finish: resource.Finish},
 		deleteEndpoint:   {Run: s.runDeleteEndpoint, Finish: resource.FinishDelete},
+		changeKeys:       {Run: s.runChangeKeys},
 		putDeployment:    {Run: s.runPutDeployment, Finish: resource.Finish},
 		deleteDeployment: {Run: s.runDeleteDeployment, Finish: resource.FinishDelete},
 	}
@@ -158,11 +170,7 @@ type properties struct {
 	Compute       string            `json:"compute,omitempty"`
 	PublicNetwork string            `json:"publicNetworkAccess,omitempty"`
 	Properties    map[string]string `json:"properties"`
-}
-
-// private is what an endpoint's record keeps to itself.
-type private struct {
-	Keys [2][]byte `json:"keys"` // sealed
+	Keys          *givenKeys        `json:"keys"` // only ever read: kept and shown as null
 }
 
 var validName = regexp.MustCompile(`^[a-zA-Z]([-a-zA-Z0-9]*[a-zA-Z0-9])?$`)
@@ -205,58 +213,4 @@ func (s *Service) identityOf(r resource.Resource) ([]identity.Principal, error) 
 		}
 	}
 	return found, nil
-}
-
-// newKey draws an endpoint key, in the shape of Azure's: 32 letters and digits.
-func (s *Service) newKey() (secret.String, error) {
-	const alphabet = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-	text := make([]byte, 0, 32)
-	buf := make([]byte, 64)
-	for len(text) < 32 {
-		if _, err := io.ReadFull(s.Rand, buf); err != nil {
-			return secret.String{}, err
-		}
-		for _, b := range buf {
-			if int(b) < 4*len(alphabet) && len(text) < 32 { // else the first letters would be likelier
-				text = append(text, alphabet[int(b)%len(alphabet)])
-			}
-		}
-	}
-	return secret.New(string(text)), nil
-}
-
-func keyLabel(r resource.Resource) string { return "endpoint keys " + r.ID.Key() }
-
-// keys opens an endpoint's two keys.
-func (s *Service) keys(r resource.Resource) ([2]secret.String, error) {
-	var keys [2]secret.String
-	var p private
-	if err := json.Unmarshal(r.Private, &p); err != nil {
-		return keys, fmt.Errorf("reading the keys of %s: %w", r.ID, err)
-	}
-	for i, sealed := range p.Keys {
-		plain, err := s.Sealer.Open(keyLabel(r), sealed)
-		if err != nil {
-			return keys, fmt.Errorf("opening the keys of %s: %w", r.ID, err)
-		}
-		keys[i] = secret.New(string(plain))
-	}
-	return keys, nil
-}
-
-// setKey seals a key into an endpoint's record.
-func (s *Service) setKey(r *resource.Resource, i int, key secret.String) error {
-	var p private
-	if len(r.Private) > 0 {
-		if err := json.Unmarshal(r.Private, &p); err != nil {
-			return err
-		}
-	}
-	sealed, err := s.Sealer.Seal(keyLabel(*r), []byte(key.Reveal()))
-	if err != nil {
-		return err
-	}
-	p.Keys[i] = sealed
-	r.Private, err = json.Marshal(p)
-	return err
 }

@@ -27,7 +27,7 @@ func (s *Service) endpointType() resource.Type {
 		Actions: []resource.Action{
 			{Name: "listKeys", Run: s.listKeys},
 			{Name: "regenerateKeys", Run: s.regenerateKeys},
-			{Name: "token", Run: noToken},
+			{Name: "token", Run: s.token},
 		},
 	}
 }
@@ -76,19 +76,14 @@ func (s *Service) prepareEndpoint(ctx context.Context, d *resource.Draft) error 
 			return fault.E(fault.Conflict, "EndpointNameTaken",
 				"An endpoint named '%s' exists already in the region '%s'. Names of endpoints are unique there; choose another.", d.Next.ID.Name(), d.Next.Location).At("name")
 		}
-		for i := range 2 {
-			key, err := s.newKey()
-			if err != nil {
-				return err
-			}
-			if err := s.setKey(d.Next, i, key); err != nil {
-				return err
-			}
+		if err := s.firstKeys(d.Next, p.Keys); err != nil {
+			return err
 		}
 	}
 	if err := s.fillIdentity(ctx, d.Next); err != nil {
 		return err
 	}
+	p.Keys = nil // in Private, if anywhere
 	return d.Next.SetProperties(p)
 }
 
@@ -98,13 +93,11 @@ func (s *Service) checkEndpoint(ctx context.Context, d *resource.Draft) (propert
 	if err := d.Next.Decode(&p); err != nil {
 		return p, fault.E(fault.Invalid, "InvalidRequestContent", "The properties are not of an endpoint's shape: %s.", err.Error()).At("properties")
 	}
-	modes := map[string]string{"": "Key", "key": "Key", "amltoken": "AMLToken", "aadtoken": "AADToken"}
+	modes := map[string]string{"": modeKey, "key": modeKey, "amltoken": modeAMLToken, "aadtoken": modeAADToken}
 	mode, known := modes[strings.ToLower(p.AuthMode)]
 	switch {
 	case !known:
 		return p, fault.E(fault.Invalid, "InvalidAuthMode", "The authMode '%s' is none of Key, AMLToken, AADToken.", p.AuthMode).At("properties.authMode")
-	case mode != "Key":
-		return p, fault.E(fault.NotImplemented, "AuthModeNotSupported", "The authMode %s is not supported yet; use Key.", mode).At("properties.authMode")
 	case p.Compute != "":
 		return p, fault.E(fault.NotImplemented, "ComputeNotSupported", "Endpoints on a Kubernetes compute are not supported yet; leave 'compute' out.").At("properties.compute")
 	case p.PublicNetwork != "" && !strings.EqualFold(p.PublicNetwork, "enabled"):

@@ -28,7 +28,7 @@ func (s *Service) publish(ctx context.Context, id armid.ID) error {
 	if err := r.Decode(&p); err != nil {
 		return err
 	}
-	keys, err := s.keys(r)
+	authorize, err := s.authorizer(r, p.AuthMode)
 	if err != nil {
 		return err
 	}
@@ -44,14 +44,7 @@ func (s *Service) publish(ctx context.Context, id armid.ID) error {
 	maps.DeleteFunc(traffic, func(name string, _ int) bool { return pools[name] == nil })
 	return s.Front.Set(Host(r.ID.Name(), r.Location), scoring.Endpoint{
 		Name: r.ID.Name(), Deployments: pools, Traffic: traffic,
-		Authorize: func(_ context.Context, bearer string) error {
-			// Both are compared always, so that time tells nothing of which one was near.
-			first, second := keys[0].Equal(bearer), keys[1].Equal(bearer)
-			if first || second {
-				return nil
-			}
-			return fault.E(fault.Unauthenticated, "key_auth_access_denied", "The key is not one of the endpoint '%s'. Get them with: az ml online-endpoint get-credentials --name %s", r.ID.Name(), r.ID.Name())
-		},
+		Authorize: authorize,
 	})
 }
 

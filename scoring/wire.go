@@ -137,7 +137,7 @@ func drawError(w http.ResponseWriter, r *http.Request, err error, event *Event) 
 	case fault.Unauthenticated, fault.Denied:
 		header.Set("WWW-Authenticate", "Bearer")
 		if f.Denial != nil {
-			header.Set(headerDenied, oneLine(f.Denial.Remedy))
+			header.Set(headerDenied, f.Denial.Header())
 		}
 	case fault.Throttled:
 		kind, body = "text/plain", nil
@@ -168,13 +168,4 @@ func errorBody(f *fault.Error) []byte {
 		return []byte(`{"error": {"code": "InternalServerError", "message": "The error cannot be shown."}}`)
 	}
 	return body
-}
-
-func oneLine(text string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return ' '
-		}
-		return r
-	}, text)
 }
