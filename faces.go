@@ -84,7 +84,7 @@ func (s *Server) openFaces(context.Context) error {
 			p, err := s.directory.Authenticate(ctx, id, password)
 			return p.ObjectID, err
 		},
-		Authorize: s.require,
+		Authorize: s.require, Permitted: s.permitted,
 	})
 	people := graph.New(graph.Config{
 		Verify: s.verifier(graphAudience), Principals: s.people, Now: s.cfg.Now, Rand: s.cfg.Rand, Log: s.cfg.Log,

@@ -152,6 +152,11 @@ func (s *Server) require(ctx context.Context, principalID, action string, data b
 	return s.roles.Require(ctx, rbac.Query{PrincipalID: principalID, Action: action, Data: data, Scope: scope})
 }
 
+// permitted is require where nobody is refused anything yet: no denial is told.
+func (s *Server) permitted(_ context.Context, principalID, action string, scope armid.ID) bool {
+	return s.directory.Alive(principalID) && s.roles.Snapshot().Decide(rbac.Query{PrincipalID: principalID, Action: action, Scope: scope}).Allowed
+}
+
 // denied tells the log, and the deployments that run under the principal.
 func (s *Server) denied(d fault.Denial) {
 	s.cfg.Log.Warn("denied", "principal", d.Principal, "action", d.Action, "scope", d.Scope, "role", d.Role, "roleScope", d.RoleScope, "remedy", d.Remedy)

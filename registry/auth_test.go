@@ -57,6 +57,22 @@ func TestTokenLifeAndClaims(t *testing.T) {
 	}
 }
 
+// TestATokenForLessIsNoDenial: whoever may only pull is not told to get other
+// roles because its client asked for a token.
+func TestATokenForLessIsNoDenial(t *testing.T) {
+	w := newWorld(t)
+	w.assign("p", pull)
+	w.accessToken(alpha, "p", "repository:app:pull,push,delete")
+	if len(w.denied) > 0 {
+		t.Errorf("denied %q", w.denied)
+	}
+	form := url.Values{"grant_type": {"access_token"}, "service": {alpha}, "access_token": {"aad:nobody"}}
+	w.do("POST", "https://"+alpha+"/oauth2/exchange", http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}, strings.NewReader(form.Encode()))
+	if want := []string{actionFor(pull)}; !cmp.Equal(w.denied, want) {
+		t.Errorf("whoever may nothing is denied %q, not %q", w.denied, want)
+	}
+}
+
 func TestTokenIsHeldToItsScope(t *testing.T) {
 	w := newWorld(t)
 	w.assign("p", pull, push, remove)

@@ -48,9 +48,10 @@ type world struct {
 	url     string
 	now     func() time.Time
 
-	mu    sync.Mutex
-	roles map[string][]string // principal to scope actions
-	ahead time.Duration       // what the service's clock is ahead
+	mu     sync.Mutex
+	roles  map[string][]string // principal to scope actions
+	denied []string            // actions that were refused, not those only asked about
+	ahead  time.Duration       // what the service's clock is ahead
 }
 
 func newWorld(t testing.TB) *world { return newWorldOn(t, memory.New(), contentmemory.New()) }
@@ -132,7 +133,18 @@ func (w *world) access() Access {
 			}
 			return "sp", nil
 		},
-		Authorize: w.authorize,
+		Authorize: func(ctx context.Context, principal, action string, data bool, scope armid.ID) error {
+			err := w.authorize(ctx, principal, action, data, scope)
+			if err != nil {
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				w.denied = append(w.denied, action)
+			}
+			return err
+		},
+		Permitted: func(ctx context.Context, principal, action string, scope armid.ID) bool {
+			return w.authorize(ctx, principal, action, false, scope) == nil
+		},
 	}
 }
 
