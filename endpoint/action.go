@@ -52,5 +52,11 @@ func (s *Service) status(r resource.Resource) string {
 		return fmt.Sprintf("Instance status:\nDeployment: %s", r.State)
 	}
 	state := rev.pool.State()
-	return fmt.Sprintf("Instance status:\nDeployment: %s\nInstances: %d of %d ready", r.State, state.Ready, state.Instances)
+	text := fmt.Sprintf("Instance status:\nDeployment: %s\nInstances: %d of %d ready", r.State, state.Ready, state.Instances)
+	m, ok := s.Front.Mirror(Host(rev.endpoint.ID.Name(), rev.endpoint.Location))
+	if ok && strings.EqualFold(m.Deployment, r.ID.Name()) {
+		text += fmt.Sprintf("\nMirrored traffic: %d%%: %d answered, %d failed, %d pending, %d dropped because too many were pending",
+			m.Percent, m.Answered, m.Failed, m.Pending, m.Dropped)
+	}
+	return text
 }

@@ -41,6 +41,9 @@ func (s *Service) runPutDeployment(ctx context.Context, run *operation.Run) erro
 	if err != nil {
 		return err
 	}
+	if running := s.scalable(next); running != nil {
+		return s.scale(ctx, run, running, record)
+	}
 	former := next.Revision
 	next.placement = placement{Revision: run.ID}
 	if next.console, err = openLog(s.consolePath(next.endpoint, record), former == ""); err != nil {

@@ -270,11 +270,13 @@ func (s *Service) checkRemove(ctx context.Context, r resource.Resource) error {
 	if err := parent.Decode(&p); err != nil {
 		return err
 	}
-	for name, percent := range p.Traffic {
-		if strings.EqualFold(name, r.ID.Name()) && percent > 0 {
-			return fault.E(fault.Invalid, "DeploymentHasTraffic",
-				"The deployment '%s' receives %d%% of the traffic of endpoint '%s' and cannot be deleted. Give its traffic to another deployment first, or set it to 0.",
-				r.ID.Name(), percent, parent.ID.Name()).At("traffic")
+	for sort, shares := range map[string]map[string]int{"traffic": p.Traffic, "mirrored traffic": p.Mirror} {
+		for name, percent := range shares {
+			if strings.EqualFold(name, r.ID.Name()) && percent > 0 {
+				return fault.E(fault.Invalid, "DeploymentHasTraffic",
+					"The deployment '%s' receives %d%% of the %s of endpoint '%s' and cannot be deleted. Give its traffic to another deployment first, or set it to 0.",
+					r.ID.Name(), percent, sort, parent.ID.Name()).At("traffic")
+			}
 		}
 	}
 	return nil

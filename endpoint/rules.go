@@ -111,12 +111,9 @@ func (s *Service) checkEndpoint(ctx context.Context, d *resource.Draft) (propert
 	if p.Traffic, err = checkTraffic(p.Traffic, deployments); err != nil {
 		return p, err
 	}
-	for name, percent := range p.Mirror {
-		if percent != 0 {
-			return p, fault.E(fault.NotImplemented, "MirrorTrafficNotSupported", "Mirror traffic (to '%s') is not supported yet.", name).At("properties.mirrorTraffic")
-		}
+	if p.Mirror, err = checkMirror(p.Mirror, p.Traffic, deployments); err != nil {
+		return p, err
 	}
-	p.Mirror = map[string]int{}
 	if p.Properties == nil {
 		p.Properties = map[string]string{}
 	}
@@ -133,30 +130,6 @@ func (s *Service) deploymentsOf(ctx context.Context, d *resource.Draft) ([]strin
 		names = append(names, r.ID.Name())
 	}
 	return names, err
-}
-
-// checkTraffic holds weights against the deployments that exist: each 0 to
-// 100, in sum 0 or 100. Zero weights are left out of what it returns.
-func checkTraffic(traffic map[string]int, deployments []string) (map[string]int, error) {
-	sum, kept := 0, map[string]int{}
-	for name, percent := range traffic {
-		at := "properties.traffic." + name
-		if percent < 0 || percent > 100 {
-			return nil, fault.E(fault.Invalid, "InvalidTraffic", "The traffic of '%s' is %d; it must be 0 to 100.", name, percent).At(at)
-		}
-		i := slices.IndexFunc(deployments, func(d string) bool { return strings.EqualFold(d, name) })
-		if i < 0 && percent > 0 {
-			return nil, fault.E(fault.Invalid, "InvalidTraffic", "Traffic is given to the deployment '%s', which does not exist in the endpoint.", name).At(at)
-		}
-		sum += percent
-		if percent > 0 {
-			kept[deployments[i]] = percent
-		}
-	}
-	if sum != 0 && sum != 100 {
-		return nil, fault.E(fault.Invalid, "InvalidTraffic", "The traffic percentages sum to %d; they must sum to 0 or 100.", sum).At("properties.traffic")
-	}
-	return kept, nil
 }
 
 // checkIdentity completes the identity of a new endpoint, and refuses to change

@@ -40,10 +40,11 @@ func (s *Service) publish(ctx context.Context, id armid.ID) error {
 		}
 	}
 	s.mu.Unlock()
-	traffic := maps.Clone(p.Traffic)
-	maps.DeleteFunc(traffic, func(name string, _ int) bool { return pools[name] == nil })
+	notLive := func(name string, _ int) bool { return pools[name] == nil }
+	maps.DeleteFunc(p.Traffic, notLive)
+	maps.DeleteFunc(p.Mirror, notLive)
 	return s.Front.Set(Host(r.ID.Name(), r.Location), scoring.Endpoint{
-		Name: r.ID.Name(), Deployments: pools, Traffic: traffic,
+		Name: r.ID.Name(), Deployments: pools, Traffic: p.Traffic, Mirror: p.Mirror,
 		Authorize: authorize,
 	})
 }

@@ -10,7 +10,7 @@
 // Promises: at most one request is in an instance; a request whose client has
 // gone before its turn is not run; one that takes longer than the request
 // timeout is answered 408 and its instance is replaced; a pool that is closed
-// first finishes what it has.
+// first finishes what it has; no live request ever waits for a mirrored one.
 //
 // The package knows neither Azure's resources nor its identities: it is given
 // a function that authorizes, and pools.

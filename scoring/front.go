@@ -40,7 +40,7 @@ type Endpoint struct {
 
 	Deployments map[string]*Pool
 	Traffic     map[string]int // weight per deployment, 0 to 100; a missing one is 0
-	Mirror      map[string]int // kept for later: no request is mirrored yet
+	Mirror      map[string]int // percentage of live requests copied to one deployment, 0 to MaxMirror
 	MaxBody     int64          // 0 means DefaultMaxBody
 }
 
@@ -123,6 +123,7 @@ type Front struct {
 type target struct {
 	Endpoint
 	weights []weight
+	shadow  *shadow // nil: nothing is mirrored
 }
 
 // Set puts an endpoint behind a host name, in place of the one before.
@@ -135,16 +136,27 @@ func (f *Front) Set(host string, endpoint Endpoint) error {
 	if err != nil {
 		return fmt.Errorf("endpoint %s: %w", endpoint.Name, err)
 	}
+	shadow, err := shadowOf(endpoint)
+	if err != nil {
+		return fmt.Errorf("endpoint %s: %w", endpoint.Name, err)
+	}
 	setDefault(&endpoint.MaxBody, DefaultMaxBody)
 	endpoint.Deployments = maps.Clone(endpoint.Deployments)
 	endpoint.Traffic, endpoint.Mirror = maps.Clone(endpoint.Traffic), maps.Clone(endpoint.Mirror)
-	f.change(func(table map[string]*target) { table[hostKey(host)] = &target{Endpoint: endpoint, weights: weights} })
+	f.change(func(table map[string]*target) {
+		next := &target{Endpoint: endpoint, weights: weights, shadow: shadow}
+		next.takeOver(table[hostKey(host)])
+		table[hostKey(host)] = next
+	})
 	return nil
 }
 
 // Remove takes a host name away.
 func (f *Front) Remove(host string) {
-	f.change(func(table map[string]*target) { delete(table, hostKey(host)) })
+	f.change(func(table map[string]*target) {
+		(*target)(nil).takeOver(table[hostKey(host)])
+		delete(table, hostKey(host))
+	})
 }
 
 // Has reports whether a host name leads to an endpoint.
@@ -222,6 +234,7 @@ func (f *Front) serve(w http.ResponseWriter, r *http.Request, event *Event) erro
 		ID: event.RequestID, Method: r.Method, Path: r.URL.Path, RawQuery: r.URL.RawQuery,
 		Header: workerHeader(r.Header, event.ClientRequestID), Body: body,
 	}
+	f.mirror(endpoint, r.Header, request)
 	result, err := pool.Score(r.Context(), request)
 	for tries := 0; errors.Is(err, errSealed) && tries < 3; tries++ {
 		if event.Deployment, pool, err = f.chooseAgain(r); err != nil {
@@ -250,15 +263,18 @@ func (f *Front) chooseAgain(r *http.Request) (string, *Pool, error) {
 }
 
 func (f *Front) choose(endpoint *target, header http.Header) (string, *Pool, error) {
-	random := f.Pick
-	if random == nil {
-		random = rand.IntN
-	}
-	name, err := pickDeployment(endpoint, header.Get(headerDeployment), random)
+	name, err := pickDeployment(endpoint, header.Get(headerDeployment), f.random())
 	if err != nil {
 		return "", nil, err
 	}
 	return name, endpoint.Deployments[name], nil
+}
+
+func (f *Front) random() func(n int) int {
+	if f.Pick == nil {
+		return rand.IntN
+	}
+	return f.Pick
 }
 
 // readBody reads a whole body of at most limit bytes, without reserving on

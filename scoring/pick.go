@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"lapis/fault"
 )
@@ -35,11 +36,16 @@ func weightsOf(traffic map[string]int, deployments map[string]*Pool) ([]weight, 
 }
 
 // pickDeployment decides where a request goes: to the deployment that its
-// header names, whatever that one's share is, else to one by weight. random
-// gives a number in [0, n).
+// header names (in any case, as names of resources are), whatever that one's
+// share is, else to one by weight. random gives a number in [0, n).
 func pickDeployment(endpoint *target, wanted string, random func(n int) int) (string, error) {
 	if wanted != "" {
 		if endpoint.Deployments[wanted] == nil {
+			for name := range endpoint.Deployments {
+				if strings.EqualFold(name, wanted) {
+					return name, nil
+				}
+			}
 			// The real service's body for this case is not published; its status is 404.
 			return "", fault.E(fault.NotFound, "DeploymentNotFound",
 				"The endpoint %s has no deployment %q, which the header azureml-model-deployment names.", endpoint.Name, wanted)
