@@ -2,6 +2,7 @@ package resource
 
 import (
 	"context"
+	"strings"
 
 	"lapis/armid"
 	"lapis/fault"
@@ -39,7 +40,7 @@ func (t *Tree) Delete(ctx context.Context, id armid.ID, caller Caller) (*operati
 	if typ.DeleteOperation != "" {
 		return t.beginDelete(ctx, typ, r, caller)
 	}
-	if err := t.removeChildren(ctx, id, caller); err != nil {
+	if _, err := t.DeleteBelow(ctx, id, caller); err != nil {
 		return nil, err
 	}
 	return nil, t.Store.Update(ctx, func(tx store.Tx) error { return Delete(tx, id) })
@@ -72,15 +73,17 @@ func (t *Tree) beginDelete(ctx context.Context, typ *Type, r Resource, caller Ca
 	return &op, nil
 }
 
-// removeChildren deletes what lies below a resource, and waits until it is gone.
-func (t *Tree) removeChildren(ctx context.Context, id armid.ID, caller Caller) error {
-	for _, child := range t.Children(id.Type()) {
-		if child.Virtual != nil || child.ReadOnly {
+// DeleteBelow deletes what lies below a resource, waits until it is gone, and
+// returns the ids of what went.
+func (t *Tree) DeleteBelow(ctx context.Context, id armid.ID, caller Caller) ([]armid.ID, error) {
+	var gone []armid.ID
+	for _, child := range t.Types() {
+		if child.Virtual != nil || child.ReadOnly || !child.lies(id.Type()) {
 			continue
 		}
 		found, err := t.List(ctx, child.Name, id)
 		if err != nil {
-			return err
+			return gone, err
 		}
 		for _, r := range found {
 			op, err := t.Delete(ctx, r.ID, caller)
@@ -88,9 +91,20 @@ func (t *Tree) removeChildren(ctx context.Context, id armid.ID, caller Caller) e
 				err = t.Operations.Wait(ctx, op.ID)
 			}
 			if err != nil && !fault.Is(err, fault.NotFound) {
-				return err
+				return gone, err
 			}
+			gone = append(gone, r.ID)
 		}
 	}
-	return nil
+	return gone, nil
+}
+
+// lies reports whether resources of the type lie directly below those of
+// another. One whose parent is only made of it lies below the parent's parent.
+func (t *Type) lies(below string) bool {
+	parent := t.ParentType()
+	if t.FreeParent {
+		parent = Type{Name: parent}.ParentType()
+	}
+	return parent != "" && strings.EqualFold(parent, below)
 }

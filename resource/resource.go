@@ -9,6 +9,7 @@
 package resource
 
 import (
+	"bytes"
 	"encoding/json"
 	"strings"
 	"time"
@@ -124,14 +125,22 @@ type Caller struct {
 func mergePatch(base, patch json.RawMessage) (json.RawMessage, error) {
 	var target, change any
 	if len(base) > 0 {
-		if err := json.Unmarshal(base, &target); err != nil {
+		if err := decodeExact(base, &target); err != nil {
 			return nil, err
 		}
 	}
-	if err := json.Unmarshal(patch, &change); err != nil {
+	if err := decodeExact(patch, &change); err != nil {
 		return nil, err
 	}
 	return json.Marshal(merge(target, change))
+}
+
+// decodeExact is json.Unmarshal that keeps numbers as they were written:
+// properties that nobody knows come back with all their digits.
+func decodeExact(data json.RawMessage, into any) error {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.UseNumber()
+	return d.Decode(into)
 }
 
 func merge(target, patch any) any {

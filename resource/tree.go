@@ -2,7 +2,6 @@ package resource
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -261,7 +260,7 @@ func (t *Tree) Show(ctx context.Context, r Resource) (Shown, error) {
 		s.SystemData = &data
 	}
 	if len(r.Properties) > 0 {
-		if err := json.Unmarshal(r.Properties, &s.Properties); err != nil {
+		if err := decodeExact(r.Properties, &s.Properties); err != nil {
 			return s, err
 		}
 	}
