@@ -3,6 +3,7 @@ package lapis
 import (
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -27,13 +28,23 @@ const (
 )
 
 // armAudiences are all names that clients ask a Resource Manager token by.
-func armAudiences() []string {
-	return []string{"https://management.azure.com", "https://management.core.windows.net"}
+func (s *Server) armAudiences() []string {
+	return append(s.ownAudiences("management"), "https://management.azure.com", "https://management.core.windows.net")
+}
+
+// ownAudiences are a plane's names in the platform's own cloud, as the metadata
+// document gives them to whoever reads it at the port that is listened at, or
+// at 443.
+func (s *Server) ownAudiences(plane string) []string {
+	name := "https://" + plane + "." + s.cfg.Suffix
+	_, port, _ := net.SplitHostPort(s.listener.Addr().String())
+	return []string{name, name + ":" + port}
 }
 
 // isAudience reports whether a resource is one that the platform serves.
-func isAudience(resource string) bool {
-	known := append(armAudiences(), registryAudience, storageAudience, graphAudience, scoringAudience)
+func (s *Server) isAudience(resource string) bool {
+	known := append(s.armAudiences(), registryAudience, storageAudience, graphAudience, scoringAudience)
+	known = append(append(known, s.ownAudiences("graph")...), s.ownAudiences("ml.azure")...)
 	return slices.Contains(known, strings.TrimRight(resource, "/")) ||
 		strings.HasPrefix(resource, "https://") && strings.HasSuffix(strings.TrimRight(resource, "/"), ".blob.core.windows.net")
 }
@@ -70,7 +81,7 @@ func (s *Server) openFaces(context.Context) error {
 		Extra: s.extraRoutes(), Now: s.cfg.Now, Log: s.cfg.Log,
 	})
 	entrance := login.New(login.Config{
-		Directory: s.directory, Issuer: s.issuer, Audience: isAudience, Now: s.cfg.Now, Rand: s.cfg.Rand, Log: s.cfg.Log,
+		Directory: s.directory, Issuer: s.issuer, Audience: s.isAudience, Now: s.cfg.Now, Rand: s.cfg.Rand, Log: s.cfg.Log,
 		Authority: func(host string) bool { return strings.HasPrefix(host, "login."+s.cfg.Suffix) },
 	})
 	data := dataplane.New(dataplane.Config{
@@ -79,7 +90,7 @@ func (s *Server) openFaces(context.Context) error {
 		Now:              s.cfg.Now, Rand: s.cfg.Rand, Log: s.cfg.Log,
 	})
 	images := s.registries.Handler(registry.Access{
-		Registries: s.registryOf, Verify: s.verifier(append(armAudiences(), registryAudience)...),
+		Registries: s.registryOf, Verify: s.verifier(append(s.armAudiences(), registryAudience)...),
 		Authenticate: func(ctx context.Context, id, password string) (string, error) {
 			p, err := s.directory.Authenticate(ctx, id, password)
 			return p.ObjectID, err
@@ -87,7 +98,7 @@ func (s *Server) openFaces(context.Context) error {
 		Authorize: s.require, Permitted: s.permitted,
 	})
 	people := graph.New(graph.Config{
-		Verify: s.verifier(graphAudience), Principals: s.people, Now: s.cfg.Now, Rand: s.cfg.Rand, Log: s.cfg.Log,
+		Verify: s.verifier(append(s.ownAudiences("graph"), graphAudience)...), Principals: s.people, Now: s.cfg.Now, Rand: s.cfg.Rand, Log: s.cfg.Log,
 		Tenant:       graph.Tenant{ID: s.home.Tenant, DisplayName: "Lapis", Domain: s.cfg.Suffix},
 		AuthorizeURL: "https://login.microsoftonline.com/" + s.home.Tenant + "/oauth2/authorize",
 	})
@@ -115,7 +126,7 @@ func (s *Server) openFaces(context.Context) error {
 }
 
 func (s *Server) authenticateARM(ctx context.Context, raw string) (resource.Caller, error) {
-	claims, err := s.issuer.Verify(ctx, raw, append(armAudiences(), "https://management."+s.cfg.Suffix)...)
+	claims, err := s.issuer.Verify(ctx, raw, s.armAudiences()...)
 	if err != nil {
 		return resource.Caller{}, err
 	}

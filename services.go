@@ -114,7 +114,13 @@ func (s *Server) openEndpoints() error {
 	s.endpoints = endpoint.New(endpoint.Config{
 		Tree: s.tree, Operations: s.operations, Directory: s.directory, Workspaces: assets{s.workspaces}, Sealer: s.sealer,
 		Grant: s.grant, Require: s.require, Token: s.principalToken, Sign: s.endpointToken,
-		Verify: func(ctx context.Context, raw, audience string) (string, error) { return s.verifier(audience)(ctx, raw) },
+		Verify: func(ctx context.Context, raw, audience string) (string, error) {
+			audiences := []string{audience}
+			if audience == scoringAudience {
+				audiences = append(audiences, s.ownAudiences("ml.azure")...)
+			}
+			return s.verifier(audiences...)(ctx, raw)
+		},
 		Images: func(p identity.Principal, id armid.ID) (ociregistry.Interface, error) { return s.images(caller, p, id) },
 		HTTP:   caller, Environments: s.builder, Runtime: s.runtime, TokenServer: s.tokens, Front: s.front,
 		InstanceEnv: s.instanceEnv(bundle), Dir: dir("deployments"), Now: s.cfg.Now, Rand: s.cfg.Rand, Log: s.cfg.Log,
@@ -171,7 +177,7 @@ func (s *Server) instanceToken(ctx context.Context, objectID, audience, host str
 	if !ok {
 		return token.Token{}, fault.E(fault.NotFound, "invalid_request", "Identity not found")
 	}
-	if !isAudience(audience) {
+	if !s.isAudience(audience) {
 		return token.Token{}, fault.E(fault.Invalid, "invalid_resource", "AADSTS500011: The resource principal named %s was not found in the tenant.", audience)
 	}
 	return s.issuer.Token(ctx, token.Request{Principal: p, Audience: audience, Host: host})
