@@ -2,6 +2,8 @@ package lapis
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"lapis/arm"
@@ -41,4 +43,13 @@ func (s *Server) Mint(objectID, audience, tenant string, at time.Time) (string, 
 	defer issuer.Close()
 	t, err := issuer.Token(context.Background(), token.Request{Principal: p, Audience: audience})
 	return t.Raw.Reveal(), err
+}
+
+// HostNames are the names that faces answer.
+func (s *Server) HostNames() []string {
+	names := slices.Collect(maps.Keys(s.faces.exact))
+	for _, f := range s.faces.suffix {
+		names = append(names, "*"+f.suffix)
+	}
+	return names
 }
