@@ -175,7 +175,7 @@ func (s *Server) registryOf(ctx context.Context, host string) (registry.Registry
 
 // extraRoutes are rows of Resource Manager that belong to no resource.
 func (s *Server) extraRoutes() []arm.Route {
-	return []arm.Route{{
+	return []arm.Route{s.resetRoute(), {
 		Method: http.MethodPost, Path: "/subscriptions/{subscription}/providers/Microsoft.Storage/checkNameAvailability",
 		Scope: "/subscriptions/{subscription}", Action: "Microsoft.Storage/checknameavailability/read",
 		Handle: func(r *arm.Request) (arm.Answer, error) {

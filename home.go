@@ -144,33 +144,52 @@ func (s *Server) defaults(ctx context.Context, owner identity.Principal) error {
 	if _, err := s.tree.Get(ctx, ws); !fault.Is(err, fault.NotFound) {
 		return err
 	}
-	account := group.Provider(storageaccount.TypeName, "lapis"+s.home.Suffix)
-	images := group.Provider(registry.TypeName, "lapis"+s.home.Suffix)
-	type object = map[string]any
-	for _, made := range []struct {
-		id   armid.ID
-		body object
-	}{
-		{group, object{}},
-		{account, object{"sku": object{"name": "Standard_LRS"}, "kind": "StorageV2"}},
-		{images, object{"sku": object{"name": "Basic"}}},
-		{ws, object{"properties": object{"storageAccount": account.String(), "containerRegistry": images.String()}}},
-	} {
+	for _, made := range s.defaultResources() {
 		if _, err := s.tree.Get(ctx, made.id); !fault.Is(err, fault.NotFound) {
 			if err != nil {
 				return err
 			}
 			continue
 		}
-		made.body["location"] = s.cfg.Location
-		body, err := json.Marshal(made.body)
-		if err != nil {
+		if err := s.putDefault(ctx, made, owner); err != nil {
 			return err
 		}
-		caller := resource.Caller{ObjectID: owner.ObjectID, Kind: "Application"}
-		if _, err := s.tree.Put(ctx, resource.Put{ID: made.id, Body: body, Caller: caller}); err != nil {
-			return fmt.Errorf("making %s: %w", made.id, err)
-		}
+	}
+	return nil
+}
+
+// defaultResource is one that the first start makes.
+type defaultResource struct {
+	id   armid.ID
+	body map[string]any
+}
+
+// defaultResources are the default group, account, registry and workspace, in
+// the order in which they are made.
+func (s *Server) defaultResources() []defaultResource {
+	group := armid.ResourceGroup(s.home.Subscription, defaultGroup)
+	account := group.Provider(storageaccount.TypeName, "lapis"+s.home.Suffix)
+	images := group.Provider(registry.TypeName, "lapis"+s.home.Suffix)
+	type object = map[string]any
+	return []defaultResource{
+		{group, object{}},
+		{account, object{"sku": object{"name": "Standard_LRS"}, "kind": "StorageV2"}},
+		{images, object{"sku": object{"name": "Basic"}}},
+		{group.Provider(workspace.TypeName, defaultWorkspace), object{"properties": object{
+			"storageAccount": account.String(), "containerRegistry": images.String(),
+		}}},
+	}
+}
+
+func (s *Server) putDefault(ctx context.Context, made defaultResource, owner identity.Principal) error {
+	made.body["location"] = s.cfg.Location
+	body, err := json.Marshal(made.body)
+	if err != nil {
+		return err
+	}
+	caller := resource.Caller{ObjectID: owner.ObjectID, Kind: "Application"}
+	if _, err := s.tree.Put(ctx, resource.Put{ID: made.id, Body: body, Caller: caller}); err != nil {
+		return fmt.Errorf("making %s: %w", made.id, err)
 	}
 	return nil
 }

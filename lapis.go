@@ -21,6 +21,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"lapis/arm"
@@ -54,6 +55,7 @@ type Config struct {
 	EgressDeny  bool   // refuse names that are not Azure's, instead of passing them on
 	HostPackage bool   // make environments of what the machine's Python has, without a package index
 	ExactPython bool   // fail where the machine lacks the interpreter an environment asks for
+	Resettable  bool   // let an owner delete everything that the first start did not make, for tests
 	Now         func() time.Time
 	Rand        io.Reader
 	Log         *slog.Logger
@@ -112,6 +114,8 @@ type Server struct {
 	arm        *arm.Face
 	faces      faces
 	gate       *gateway.Gateway
+
+	resetting sync.Mutex // one reset at a time
 
 	closers []func() // in the order of opening; closed from the last
 }

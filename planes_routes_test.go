@@ -90,7 +90,9 @@ func TestEveryRowOfTheTableIsGuarded(t *testing.T) {
 		if a := as(""); a.status != 401 || row.Method != "HEAD" && a.str("error.code") != "AuthenticationFailed" || a.header.Get("WWW-Authenticate") == "" {
 			t.Errorf("%s: %d without a token: %s", name, a.status, a.text)
 		}
-		if a := as(owner); a.status == 401 || a.status == 403 || a.status == 500 || a.status > 501 { // so that a refusal below is one of roles
+		if a := as(owner); a.str("error.code") == "ResetNotAllowed" { // the switch of this platform, not a role
+			t.Log(name, "is off")
+		} else if a.status == 401 || a.status == 403 || a.status == 500 || a.status > 501 { // so that a refusal below is one of roles
 			t.Errorf("%s: the owner gets %d: %s", name, a.status, a.text)
 		}
 		a := as(token)

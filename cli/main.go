@@ -37,6 +37,7 @@ type UpOptions struct {
 	EgressDeny   bool
 	HostPackages bool // --environment host
 	ExactPython  bool // --python exact
+	Resettable   bool
 	Log          *slog.Logger
 	Ready        func(client.Info) // called once, when the platform answers
 }
