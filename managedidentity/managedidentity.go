@@ -42,14 +42,15 @@ func Type(directory *identity.Directory) resource.Type {
 			return err
 		},
 		Show: func(_ context.Context, r resource.Resource, shown *resource.Shown) error {
+			shown.ETag = ""
+			for _, name := range []string{"tenantId", "principalId", "clientId", "provisioningState"} {
+				delete(shown.Properties, name) // a client may have sent back what it was shown
+			}
 			principal, ok := directory.ByResource(r.ID.String())
 			if !ok {
 				return nil // its deletion was interrupted; the record goes with the next attempt
 			}
-			shown.Properties = map[string]any{
-				"tenantId": principal.TenantID, "principalId": principal.ObjectID, "clientId": principal.ClientID,
-			}
-			shown.ETag = ""
+			shown.Properties["tenantId"], shown.Properties["principalId"], shown.Properties["clientId"] = principal.TenantID, principal.ObjectID, principal.ClientID
 			return nil
 		},
 	}
