@@ -36,8 +36,8 @@ test-python:
 	cd test/article && $(PYTHON) -m unittest
 
 .PHONY: bench
-bench: ## the figures, one package at a time
-	$(GO) test -run '^$$' -bench . -benchmem -p 1 -timeout $(TIMEOUT) ./...
+bench: ## the figures with their targets and floors (BENCH= takes its options)
+	$(GO) run ./bench $(BENCH)
 
 .PHONY: lint
 lint: lint-go lint-python ## formatting, vet, staticcheck; ruff for the Python parts
