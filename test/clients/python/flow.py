@@ -63,12 +63,8 @@ class Flow:
         self.uai_name = f"identity-{suffix}"
         with step("clients"):
             self.credential = credential()
-            self.ml_client = MLClient(
-                self.credential, self.subscription_id, self.resource_group, self.workspace_name
-            )
-            self.storage_client = StorageManagementClient(
-                credential=credential(), subscription_id=self.subscription_id
-            )
+            self.ml_client = MLClient(self.credential, self.subscription_id, self.resource_group, self.workspace_name)
+            self.storage_client = StorageManagementClient(credential=credential(), subscription_id=self.subscription_id)
             self.msi_client = ManagedServiceIdentityClient(
                 subscription_id=self.subscription_id, credential=credential()
             )
@@ -159,14 +155,15 @@ class Flow:
             expect(identity.type == "system_assigned" and identity.principal_id, f"a principal in {identity}")
             return
         expect(identity.type == "user_assigned", f"a user-assigned identity in {identity}")
-        expect(
-            identity.user_assigned_identities[0].principal_id == uai.principal_id,
-            f"principal {uai.principal_id} in {identity.user_assigned_identities}",
-        )
+        # The newest client keeps the names of the wire in what it shows here.
+        shown = vars(identity.user_assigned_identities[0])
+        principal_id = shown.get("principal_id") or shown.get("principalId")
+        expect(principal_id == uai.principal_id, f"principal {uai.principal_id} in {shown}")
 
     def allow(self, uai):
         if uai is None:
-            self.grant("Storage Blob Data Reader", self.storage_account.id, principal_id=self.endpoint.identity.principal_id)
+            principal_id = self.endpoint.identity.principal_id
+            self.grant("Storage Blob Data Reader", self.storage_account.id, principal_id=principal_id)
             return
         identity = self.msi_client.user_assigned_identities.get(
             resource_group_name=self.resource_group, resource_name=self.uai_name
@@ -217,9 +214,7 @@ class Flow:
         with step("online_deployments.begin_create_or_update"):
             self.ml_client.online_deployments.begin_create_or_update(deployment).result()
         with step("online_deployments.get"):
-            deployment = self.ml_client.online_deployments.get(
-                endpoint_name=self.endpoint_name, name=deployment.name
-            )
+            deployment = self.ml_client.online_deployments.get(endpoint_name=self.endpoint_name, name=deployment.name)
         expect(deployment.provisioning_state == "Succeeded", f"success of {deployment}")
         expect(deployment.instance_count == 1, f"one instance of {deployment}")
         with step("online_deployments.get_logs"):
