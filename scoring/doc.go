@@ -7,10 +7,13 @@
 // http.Handler before the pools; its routes are an immutable table behind one
 // pointer, so that a change of traffic never stops a request.
 //
-// Promises: at most one request is in an instance; a request whose client has
-// gone before its turn is not run; one that takes longer than the request
-// timeout is answered 408 and its instance is replaced; a pool that is closed
-// first finishes what it has; no live request ever waits for a mirrored one.
+// Promises: an instance runs one request at a time, and holds no more ready
+// than it does in about a millisecond; no request stays behind a slow one for
+// longer than some milliseconds while another instance is idle; a request
+// whose client has gone before its turn is not run; one that takes longer than
+// the request timeout is answered 408 and its instance is replaced, and what
+// lay ready behind it is answered by another; a pool that is closed first
+// finishes what it has; no live request ever waits for a mirrored one.
 //
 // The package knows neither Azure's resources nor its identities: it is given
 // a function that authorizes, and pools.

@@ -3,9 +3,9 @@ package scoring
 import (
 	"container/list"
 	"errors"
+	"slices"
 	"sync"
-
-	"lapis/worker"
+	"time"
 )
 
 var (
@@ -14,31 +14,22 @@ var (
 	errNotReady = errors.New("no instance is ready")
 )
 
-// seat is one ready instance as the queue sees it: free, or busy with one request.
-type seat struct {
-	instance worker.Instance
-	index    int
-
-	// guarded by the gate
-	busy    bool
-	retired bool
-	free    chan struct{} // closed once the seat is retired and not busy
-}
-
-func newSeat(instance worker.Instance, index int) *seat {
-	return &seat{instance: instance, index: index, free: make(chan struct{})}
-}
-
 // gate is the queue before the seats: first come, first served.
 type gate struct {
 	mu      sync.Mutex
-	idle    []*seat
-	ready   int        // seats that are not retired
-	waiting *list.List // of chan *seat with room for one
+	seats   []*seat    // that are not retired
+	turn    int        // which of equally loaded seats comes next
+	waiting *list.List // of *ticket
 	pending int        // requests between enter and leave
 	sealed  bool
 	drained chan struct{} // closed when sealed; made by seal
 	closing bool
+}
+
+// ticket is a place in the queue.
+type ticket struct {
+	size    int
+	arrived chan *seat // with room for one
 }
 
 func newGate() *gate {
@@ -95,28 +86,51 @@ func (g *gate) sealIfDrained() {
 	}
 }
 
-// take returns a free seat, or a ticket on whose channel one will arrive.
-func (g *gate) take() (*seat, *list.Element) {
+// take returns the least loaded seat that has room for a request of so many
+// bytes, or a place in the queue. A request that was given back comes first.
+func (g *gate) take(size int, first bool) (*seat, *list.Element) {
+	now := time.Now()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if len(g.idle) > 0 {
-		s := g.idle[0]
-		g.idle = g.idle[1:]
-		s.busy = true
+	if s := g.best(size, now); s != nil && (first || g.waiting.Len() == 0) {
+		s.hold(size, now)
 		return s, nil
 	}
-	return nil, g.waiting.PushBack(make(chan *seat, 1))
+	t := &ticket{size: size, arrived: make(chan *seat, 1)}
+	if first {
+		return nil, g.waiting.PushFront(t)
+	}
+	return nil, g.waiting.PushBack(t)
 }
 
-// giveUp takes a ticket back; a seat that has already come goes to the next.
-func (g *gate) giveUp(ticket *list.Element) {
+// best finds the seat for a request. The caller holds mu.
+func (g *gate) best(size int, now time.Time) *seat {
+	var found *seat
+	for n := range g.seats {
+		s := g.seats[(g.turn+n)%len(g.seats)]
+		if s.fits(size, now) && (found == nil || s.load < found.load) {
+			found = s
+			if s.load == 0 {
+				break
+			}
+		}
+	}
+	g.turn++
+	return found
+}
+
+// giveUp takes a place in the queue back; a seat that has already come goes
+// to the next.
+func (g *gate) giveUp(place *list.Element) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.waiting.Remove(ticket)
+	g.waiting.Remove(place)
+	t := place.Value.(*ticket)
 	select {
-	case s := <-ticket.Value.(chan *seat):
-		g.pass(s)
+	case s := <-t.arrived:
+		g.free(s, t.size, 0, time.Now())
 	default:
+		g.callNext(time.Now()) // it may have held up smaller ones
 	}
 }
 
@@ -124,57 +138,68 @@ func (g *gate) giveUp(ticket *list.Element) {
 func (g *gate) add(s *seat) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.ready++
-	g.pass(s)
+	g.seats = append(g.seats, s)
+	g.callNext(time.Now())
 }
 
-// release offers a seat again after a request.
-func (g *gate) release(s *seat) {
+// release offers a seat again after a request that its script was busy with for so long.
+func (g *gate) release(s *seat, size int, busy time.Duration) {
+	now := time.Now()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.pass(s)
+	g.free(s, size, busy, now)
 }
 
-// pass gives a seat to whoever is first in the queue. The caller holds mu.
-func (g *gate) pass(s *seat) {
-	s.busy = false
-	if s.retired {
-		close(s.free)
-		return
+// free takes a request out of a seat. The caller holds mu.
+func (g *gate) free(s *seat, size int, busy time.Duration, now time.Time) {
+	s.drop(size, busy, now)
+	if !s.retired {
+		g.callNext(now)
+	} else if s.load == 0 {
+		close(s.empty)
 	}
-	if first := g.waiting.Front(); first != nil {
+}
+
+// callNext gives seats to those who are first in the queue. The caller holds mu.
+func (g *gate) callNext(now time.Time) {
+	for first := g.waiting.Front(); first != nil; first = g.waiting.Front() {
+		t := first.Value.(*ticket)
+		s := g.best(t.size, now)
+		if s == nil {
+			return
+		}
 		g.waiting.Remove(first)
-		s.busy = true
-		first.Value.(chan *seat) <- s
-		return
+		s.hold(t.size, now)
+		t.arrived <- s
 	}
-	g.idle = append(g.idle, s)
 }
 
-// retire stops offering a seat. The returned channel is closed once no request is in it.
-func (g *gate) retire(s *seat) <-chan struct{} {
+// retire stops offering a seat, and reports whether it was offered. The seat's
+// channel empty is closed once no request is in it.
+func (g *gate) retire(s *seat) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if s.retired {
-		return s.free
+		return false
 	}
 	s.retired = true
-	g.ready--
-	if !s.busy {
-		close(s.free)
+	if s.load == 0 {
+		close(s.empty)
 	}
-	for n, other := range g.idle {
-		if other == s {
-			g.idle = append(g.idle[:n:n], g.idle[n+1:]...)
-			break
-		}
-	}
-	return s.free
+	g.seats = slices.DeleteFunc(g.seats, func(other *seat) bool { return other == s })
+	return true
+}
+
+// look returns what the watch of a seat needs to know.
+func (g *gate) look(s *seat) (load int, since time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return s.load, s.since
 }
 
 // counts returns how many seats are ready and how many requests are pending.
 func (g *gate) counts() (ready, pending int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.ready, g.pending
+	return len(g.seats), g.pending
 }

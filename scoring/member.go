@@ -275,11 +275,12 @@ func (m *member) serve(instance worker.Instance) (time.Duration, error) {
 	return max(m.pool.cfg.Now().Sub(began), 1), err
 }
 
-// leave lets the request in the seat finish, then stops the instance.
+// leave lets the requests in the seat finish, then stops the instance.
 func (m *member) leave(s *seat) {
 	m.enter(Stopping, nil)
+	m.pool.gate.retire(s)
 	select {
-	case <-m.pool.gate.retire(s):
+	case <-s.empty:
 	case <-s.instance.Done():
 	case <-m.life.Done():
 	}
@@ -290,13 +291,6 @@ func (m *member) leave(s *seat) {
 func (m *member) stop(instance worker.Instance) error {
 	_ = instance.Stop(m.life)
 	return nil
-}
-
-// kill ends an instance without a grace.
-func kill(instance worker.Instance) {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	_ = instance.Stop(ctx)
 }
 
 // probe watches the instance's life and reports when it has failed too often in a row.

@@ -3,7 +3,6 @@ package scoring
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"time"
 
@@ -45,27 +44,28 @@ func (p *Pool) Score(ctx context.Context, req *worker.Request) (*Result, error) 
 	began := p.cfg.Now()
 	timed, cancel := context.WithTimeout(ctx, p.cfg.RequestTimeout)
 	defer cancel()
-	for {
-		s, err := p.awaitSeat(timed)
+	for again := false; ; again = true {
+		s, err := p.awaitSeat(timed, len(req.Body), again)
 		if err != nil {
 			return nil, p.explain(ctx, err)
 		}
-		queued := p.cfg.Now().Sub(began)
+		given := p.cfg.Now()
 		if ctx.Err() != nil { // the client has gone at the last moment
-			p.gate.release(s)
+			p.gate.release(s, len(req.Body), 0)
 			return nil, ctx.Err()
 		}
-		select {
-		case o := <-p.run(s, req):
-			switch {
-			case errors.Is(o.err, worker.ErrNotTaken):
-				continue // it was never run, and the seat is retired: another one may
-			case o.err != nil:
-				return nil, p.explain(ctx, o.err)
-			}
-			return &Result{Response: o.response, Instance: s.index, Queued: queued, Model: o.took}, nil
-		case <-timed.Done():
-			return nil, p.explain(ctx, timed.Err())
+		response, err := p.run(timed, s, req)
+		switch {
+		case err == nil:
+			return &Result{Response: response, Instance: s.index, Queued: given.Sub(began), Model: p.cfg.Now().Sub(given)}, nil
+		case errors.Is(err, worker.ErrGivenBack):
+		case errors.Is(err, worker.ErrNotTaken):
+			p.replace(s, err.Error())
+		case timed.Err() != nil && errors.Is(err, timed.Err()):
+			return nil, p.explain(ctx, err)
+		default:
+			p.replace(s, err.Error())
+			return nil, p.explain(ctx, err)
 		}
 	}
 }
@@ -76,13 +76,13 @@ func (p *Pool) size() int {
 	return len(p.members)
 }
 
-// awaitSeat waits for a free seat.
-func (p *Pool) awaitSeat(ctx context.Context) (*seat, error) {
-	s, ticket := p.gate.take()
+// awaitSeat waits for a seat with room for so many bytes.
+func (p *Pool) awaitSeat(ctx context.Context, size int, again bool) (*seat, error) {
+	s, place := p.gate.take(size, again)
 	if s != nil {
 		return s, nil
 	}
-	arrived := ticket.Value.(chan *seat)
+	arrived := place.Value.(*ticket).arrived
 	impatient := time.NewTimer(p.cfg.NotReadyWait)
 	defer impatient.Stop()
 	var late <-chan time.Time
@@ -110,50 +110,21 @@ func (p *Pool) awaitSeat(ctx context.Context) (*seat, error) {
 				err = errNotReady
 			}
 		}
-		p.gate.giveUp(ticket)
+		p.gate.giveUp(place)
 		return nil, err
 	}
 }
 
-type outcome struct {
-	response *worker.Response
-	took     time.Duration
-	err      error
-}
-
-// run has the request answered, and gives the seat back when the instance has
-// done with it, whether the client still waits or not. An instance that takes
-// longer than the request timeout, counted from here, is replaced.
-func (p *Pool) run(s *seat, req *worker.Request) <-chan outcome {
-	done := make(chan outcome, 1)
-	go func() {
-		ctx, cancel := context.WithTimeout(p.life, p.cfg.RequestTimeout)
-		defer cancel()
-		began := p.cfg.Now()
-		response, err := s.instance.Score(ctx, req)
-		o := outcome{response: response, took: p.cfg.Now().Sub(began), err: err}
-		if err != nil {
-			p.gate.retire(s) // its member sees it end, and starts the next
-		}
-		p.gate.release(s)
-		done <- o
-		if err != nil {
-			p.note(s, req, err)
-			kill(s.instance)
-		}
-	}()
-	return done
-}
-
-// note says in the deployment's console why an instance is replaced.
-func (p *Pool) note(s *seat, req *worker.Request, err error) {
-	why := err.Error()
-	if errors.Is(err, context.DeadlineExceeded) {
-		why = fmt.Sprintf("it has not answered request %s in %v", req.ID, p.cfg.RequestTimeout)
+// run has the request answered. The seat is given back when the instance has
+// done with it, whether the client still waits or not.
+func (p *Pool) run(ctx context.Context, s *seat, req *worker.Request) (*worker.Response, error) {
+	p.begin(s, req.ID)
+	own := *req
+	own.Done = func(busy time.Duration) {
+		s.watch.finish(req.ID)
+		p.gate.release(s, len(req.Body), busy)
 	}
-	when := p.cfg.Now().UTC().Format("2006-01-02 15:04:05,000")
-	line := p.cfg.Log.Writer()
-	fmt.Fprintf(line, "%s W lapis - Instance %d is replaced: %s\n", when, s.index, why)
+	return s.instance.Score(ctx, &own)
 }
 
 // explain turns an error into the fault that a client gets.

@@ -55,11 +55,18 @@ type Instance interface {
 	// It is valid once Done is closed.
 	Err() error
 
-	// Score gives the inference server's answer, whatever its status.
-	// It returns ErrNotTaken if the instance has ended without seeing the
-	// request, ErrExited if it ends before it has answered, and ctx's error if ctx ends first: the script then goes on with the request,
-	// and only Stop gets it off.
+	// Score gives the inference server's answer, whatever its status. Several
+	// may be under way: the instance runs them one after the other, in the
+	// order in which it was given them.
+	// It returns ErrNotTaken if the instance has ended without beginning the
+	// request, ErrGivenBack after Recall, ErrExited if the instance ends before
+	// it has answered, and ctx's error if ctx ends first: the script then goes
+	// on with the request, and only Stop gets it off.
 	Score(ctx context.Context, req *Request) (*Response, error)
+
+	// Recall has the instance give back the requests that it has not begun,
+	// as soon as it can. It does not wait.
+	Recall()
 
 	// Probe returns nil if the instance lives, however busy its script is.
 	Probe(ctx context.Context) error
@@ -77,6 +84,11 @@ type Request struct {
 	RawQuery string
 	Header   http.Header // canonical names, no credentials
 	Body     []byte
+
+	// Done is called once, when the instance has done with the request,
+	// whether Score's caller still waits or not: with how long it was busy
+	// with it, 0 if it never ran it. It must not block. nil is allowed.
+	Done func(busy time.Duration)
 }
 
 // Response is the inference server's answer.
@@ -87,9 +99,13 @@ type Response struct {
 	RunTime time.Duration // what run() took; 0 if it did not return
 }
 
-// ErrNotTaken means that an instance ended before it had the request, which
+// ErrNotTaken means that an instance ended before it began the request, which
 // can be given to another.
-var ErrNotTaken = errors.New("the instance ended before it had the request")
+var ErrNotTaken = errors.New("the instance ended before it began the request")
+
+// ErrGivenBack means that an instance has given a request back that it has
+// not begun. It can be given to another, or again to the same one.
+var ErrGivenBack = errors.New("the instance gave the request back")
 
 // ErrExited means that an instance ended while it had the request.
 var ErrExited = errors.New("the instance ended before it had answered")

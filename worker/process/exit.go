@@ -14,7 +14,6 @@ func (i *instance) finish(waitErr error) {
 	status := i.cmd.ProcessState.String()
 	i.mu.Lock()
 	i.err = i.cause(waitErr, status)
-	i.untaken = i.unread.Load() && i.calls == 1
 	err := i.err
 	i.mu.Unlock()
 	if err != nil {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"time"
 )
@@ -22,10 +21,12 @@ type frame struct {
 	payload []byte
 }
 
-// Kinds on the data socket. A request is answered by a response of the same id.
+// Kinds on the data socket. Requests have rising ids; each is answered by a
+// response of the same id before the next is begun, or returned unrun.
 const (
 	kindRequest  = 1 // length of meta (4) | meta (JSON, may be empty) | body
-	kindResponse = 2 // status (2) | flags (1) | run() in ns (8) | length of headers (4) | headers (JSON) | body
+	kindResponse = 2 // status (2) | flags (1) | run() in ns (8) | busy in ns (8) | length of headers (4) | headers (JSON) | body
+	kindReturned = 3 // empty: the request had been recalled
 )
 
 // Kinds on the control socket. Payloads are JSON or empty.
@@ -36,6 +37,7 @@ const (
 	kindPing   = 19 // to the worker
 	kindPong   = 20 // to us, with the ping's id
 	kindWhere  = 21 // to the worker: log what the main thread is doing
+	kindRecall = 22 // to the worker: do not begin what has this id or a smaller one; to us, with the last begun id (8): done
 )
 
 // The flags of a response.
@@ -46,7 +48,7 @@ const (
 
 const (
 	frameHeader  = 4 + 1 + 8
-	answerHeader = 2 + 1 + 8 + 4
+	answerHeader = 2 + 1 + 8 + 8 + 4
 	maxBody      = 100 << 20
 	maxMeta      = 1 << 20
 	maxData      = maxBody + maxMeta + 64
@@ -101,16 +103,11 @@ func appendHead(b []byte, kind byte, id uint64, size int) []byte {
 	return binary.BigEndian.AppendUint64(b, id)
 }
 
-// requestFrame gives the pieces of a request frame, to be written together.
-func requestFrame(id uint64, meta, body []byte) net.Buffers {
-	head := make([]byte, 0, frameHeader+4+len(meta))
-	head = appendHead(head, kindRequest, id, 4+len(meta)+len(body))
-	head = binary.BigEndian.AppendUint32(head, uint32(len(meta)))
-	head = append(head, meta...)
-	if len(body) == 0 {
-		return net.Buffers{head}
-	}
-	return net.Buffers{head, body}
+// appendRequest appends a request frame without its body, which follows it.
+func appendRequest(b []byte, id uint64, meta []byte, body int) []byte {
+	b = appendHead(b, kindRequest, id, 4+len(meta)+body)
+	b = binary.BigEndian.AppendUint32(b, uint32(len(meta)))
+	return append(b, meta...)
 }
 
 // answer is a response frame, taken apart.
@@ -118,6 +115,7 @@ type answer struct {
 	status  int
 	flags   byte
 	runTime time.Duration
+	busy    time.Duration
 	header  http.Header // nil means application/json and nothing else
 	body    []byte
 }
@@ -131,8 +129,9 @@ func parseAnswer(payload []byte) (answer, error) {
 		status:  int(binary.BigEndian.Uint16(payload)),
 		flags:   payload[2],
 		runTime: time.Duration(binary.BigEndian.Uint64(payload[3:]) & (1<<63 - 1)),
+		busy:    time.Duration(binary.BigEndian.Uint64(payload[11:]) & (1<<63 - 1)),
 	}
-	size := int64(binary.BigEndian.Uint32(payload[11:]))
+	size := int64(binary.BigEndian.Uint32(payload[19:]))
 	rest := payload[answerHeader:]
 	if size > int64(len(rest)) {
 		return answer{}, fmt.Errorf("%w: headers end after the payload", errFrame)

@@ -10,7 +10,7 @@ import (
 func FuzzFrame(f *testing.F) {
 	f.Add(appendHead(nil, kindPong, 7, 0))
 	f.Add(append(appendHead(nil, kindReady, 0, 2), "{}"...))
-	f.Add(append(appendHead(nil, kindResponse, 1, 15), 0, 200, 1, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0))
+	f.Add(append(appendHead(nil, kindResponse, 1, 23), 0, 200, 1, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0))
 	f.Add([]byte{255, 255, 255, 255, 2, 0, 0, 0, 0, 0, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		r := bytes.NewReader(data)
@@ -40,9 +40,9 @@ func TestMalformedFramesAreRefused(t *testing.T) {
 	}
 	for name, payload := range map[string][]byte{
 		"short":       {0, 200},
-		"status":      {0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},
-		"headers end": {0, 200, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255},
-		"headers":     {0, 200, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, '{'},
+		"status":      {0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},
+		"headers end": {0, 200, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255},
+		"headers":     {0, 200, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, '{'},
 	} {
 		if _, err := parseAnswer(payload); !errors.Is(err, errFrame) {
 			t.Errorf("%s: %v", name, err)

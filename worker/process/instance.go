@@ -3,6 +3,7 @@ package process
 import (
 	"bufio"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -39,10 +40,9 @@ type instance struct {
 	done   chan struct{}
 	cancel chan struct{} // closed when the process has ended; frees those who wait for frames
 
-	writeData    sync.Mutex
+	requests     requests
 	writeControl sync.Mutex
-	lastID       atomic.Uint64
-	unread       atomic.Bool // the process left bytes on the data socket that it had not read
+	lastProbe    atomic.Uint64
 
 	mu        sync.Mutex
 	stage     string
@@ -51,9 +51,7 @@ type instance struct {
 	stopping  bool
 	abandoned bool // a request was given up while the script had it
 	reaped    bool
-	calls     int                   // requests that wait for their response
-	untaken   bool                  // at the end there was one request, and it had not been read
-	waiting   map[uint64]chan frame // who waits for a response or a pong
+	waiting   map[uint64]chan struct{} // who waits for a pong
 	err       error
 }
 
@@ -64,7 +62,7 @@ func (r *Runtime) launch(spec worker.Spec, mark string) (*instance, error) {
 	i := &instance{
 		spec: spec, runtime: r, mark: mark, stage: worker.StageStart,
 		ready: make(chan struct{}), done: make(chan struct{}), cancel: make(chan struct{}),
-		waiting: map[uint64]chan frame{},
+		waiting: map[uint64]chan struct{}{},
 	}
 	var theirs [3]*os.File
 	defer func() {
@@ -124,8 +122,8 @@ func cannotStart(spec worker.Spec, err error) error {
 func (i *instance) watch(out *os.File) {
 	var readers sync.WaitGroup
 	readers.Go(func() {
-		err := i.readFrames(i.data, maxData, i.deliver)
-		i.unread.Store(errors.Is(err, syscall.ECONNRESET))
+		err := i.readFrames(i.data, maxData, i.requests.hear)
+		i.requests.end(errors.Is(err, syscall.ECONNRESET))
 	})
 	readers.Go(func() { _ = i.readFrames(i.control, maxControl, i.hear) })
 	readers.Go(func() { i.console.copy(out) })
@@ -166,23 +164,21 @@ func (i *instance) readFrames(conn net.Conn, limit int, take func(frame) error) 
 	}
 }
 
-// deliver hands a response or a pong to whoever waits for it, if he still does.
-func (i *instance) deliver(f frame) error {
-	i.mu.Lock()
-	ch := i.waiting[f.id]
-	delete(i.waiting, f.id)
-	i.mu.Unlock()
-	if ch != nil {
-		ch <- f
-	}
-	return nil
-}
-
 // hear takes what the worker says on the control socket.
 func (i *instance) hear(f frame) error {
 	switch f.kind {
 	case kindPong:
-		return i.deliver(f)
+		i.mu.Lock()
+		if ch := i.waiting[f.id]; ch != nil {
+			delete(i.waiting, f.id)
+			close(ch)
+		}
+		i.mu.Unlock()
+	case kindRecall:
+		if len(f.payload) != 8 {
+			return fmt.Errorf("%w: an answer to a recall of %d bytes", errFrame, len(f.payload))
+		}
+		i.requests.giveBack(binary.BigEndian.Uint64(f.payload), f.id)
 	case kindStage:
 		var said struct{ Stage string }
 		if err := json.Unmarshal(f.payload, &said); err != nil {
@@ -290,8 +286,15 @@ func (i *instance) Err() error {
 
 // Probe asks the worker's control thread for a sign of life.
 func (i *instance) Probe(ctx context.Context) error {
-	id, ch := i.expect()
-	defer i.forget(id)
+	id, ch := i.lastProbe.Add(1), make(chan struct{})
+	i.mu.Lock()
+	i.waiting[id] = ch
+	i.mu.Unlock()
+	defer func() {
+		i.mu.Lock()
+		delete(i.waiting, id)
+		i.mu.Unlock()
+	}()
 	if err := i.sendControl(kindPing, id); err != nil {
 		return fmt.Errorf("probing: %w", err)
 	}
@@ -322,97 +325,13 @@ func (i *instance) Stop(ctx context.Context) error {
 		case <-timer.C:
 		}
 	}
+	if !abandoned && i.requests.busy() {
+		abandoned = i.sendControl(kindWhere, 0) == nil
+	}
 	if abandoned {
 		i.awaitWhere()
 	}
 	i.signal(syscall.SIGKILL)
 	<-i.done // a killed process ends; the readers have a deadline
 	return nil
-}
-
-// expect registers a wait for the frame that answers the returned id.
-func (i *instance) expect() (uint64, <-chan frame) {
-	id, ch := i.lastID.Add(1), make(chan frame, 1)
-	i.mu.Lock()
-	i.waiting[id] = ch
-	i.mu.Unlock()
-	return id, ch
-}
-
-func (i *instance) forget(id uint64) {
-	i.mu.Lock()
-	delete(i.waiting, id)
-	i.mu.Unlock()
-}
-
-func (i *instance) countCall(n int) {
-	i.mu.Lock()
-	i.calls += n
-	i.mu.Unlock()
-}
-
-// atOnce is the size of a body up to which a request's frame fits the socket's
-// buffer, and is read by the worker in one piece.
-const atOnce = 32 << 10
-
-// call sends a request to the script and waits for its response.
-func (i *instance) call(ctx context.Context, meta, body []byte) (answer, error) {
-	id, ch := i.expect()
-	defer i.forget(id)
-	i.countCall(1)
-	defer i.countCall(-1)
-	if err := i.send(ctx, requestFrame(id, meta, body), len(body)); err != nil {
-		return answer{}, err
-	}
-	select {
-	case f := <-ch:
-		a, err := parseAnswer(f.payload)
-		if err != nil {
-			i.signal(syscall.SIGKILL)
-		}
-		return a, err
-	case <-i.cancel:
-		if i.untaken && len(body) <= atOnce {
-			return answer{}, worker.ErrNotTaken
-		}
-		return answer{}, worker.ErrExited
-	case <-ctx.Done():
-		i.mu.Lock()
-		i.abandoned = true
-		i.mu.Unlock()
-		_ = i.sendControl(kindWhere, 0)
-		return answer{}, ctx.Err()
-	}
-}
-
-// send writes a request's frame. What fits the socket's buffer never blocks;
-// a larger one must not outlive ctx, and half a frame ends the instance.
-func (i *instance) send(ctx context.Context, pieces net.Buffers, size int) error {
-	i.writeData.Lock()
-	defer i.writeData.Unlock()
-	if size > atOnce {
-		expired := make(chan struct{})
-		stop := context.AfterFunc(ctx, func() {
-			_ = i.data.SetWriteDeadline(time.Unix(1, 0))
-			close(expired)
-		})
-		defer func() {
-			if !stop() {
-				<-expired
-				_ = i.data.SetWriteDeadline(time.Time{})
-			}
-		}()
-	}
-	_, err := pieces.WriteTo(i.data)
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		i.signal(syscall.SIGKILL)
-		return ctx.Err()
-	case size > atOnce: // a part may have gone, and even been read
-		return fmt.Errorf("%w: %w", worker.ErrExited, err)
-	default:
-		return fmt.Errorf("%w: %w", worker.ErrNotTaken, err)
-	}
 }

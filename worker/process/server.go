@@ -35,8 +35,14 @@ const (
 type route struct {
 	path    string
 	methods []string
-	serve   func(*instance, context.Context, *worker.Request) (*worker.Response, error)
+	serve   func(*instance, context.Context, *exchange) (*worker.Response, error)
 	logged  bool // in the access lines
+}
+
+// exchange is one request on its way through the table.
+type exchange struct {
+	*worker.Request
+	handed bool // to the script, which tells when it has done with it
 }
 
 func routes() []route {
@@ -50,6 +56,16 @@ func routes() []route {
 
 // Score answers as the inference server does.
 func (i *instance) Score(ctx context.Context, req *worker.Request) (*worker.Response, error) {
+	x := exchange{Request: req}
+	resp, err := i.route(ctx, &x)
+	if !x.handed && req.Done != nil {
+		req.Done(0)
+	}
+	return resp, err
+}
+
+// route finds the row of a request and serves it.
+func (i *instance) route(ctx context.Context, req *exchange) (*worker.Response, error) {
 	select {
 	case <-i.ready:
 	default:
@@ -74,9 +90,9 @@ func (i *instance) Score(ctx context.Context, req *worker.Request) (*worker.Resp
 }
 
 // serve checks and adds the ids, and logs the request.
-func (i *instance) serve(ctx context.Context, row route, req *worker.Request) (*worker.Response, error) {
+func (i *instance) serve(ctx context.Context, row route, req *exchange) (*worker.Response, error) {
 	start := i.runtime.cfg.Now()
-	ids, problem := idsOf(req)
+	ids, problem := idsOf(req.Request)
 	var resp *worker.Response
 	if problem != "" {
 		resp = message(http.StatusRequestHeaderFieldsTooLarge, problem)
@@ -96,7 +112,7 @@ func (i *instance) serve(ctx context.Context, row route, req *worker.Request) (*
 	}
 	if row.logged {
 		took := i.runtime.cfg.Now().Sub(start)
-		i.console.say("I", "azmlinfsrv", "%s %s %d %.3fms %d", req.Method, target(req), resp.Status, milliseconds(took), len(resp.Body))
+		i.console.say("I", "azmlinfsrv", "%s %s %d %.3fms %d", req.Method, target(req.Request), resp.Status, milliseconds(took), len(resp.Body))
 	}
 	return resp, nil
 }
@@ -139,16 +155,16 @@ func idsOf(req *worker.Request) (ids map[string]string, problem string) {
 	return ids, ""
 }
 
-func (i *instance) serveHealth(context.Context, *worker.Request) (*worker.Response, error) {
+func (i *instance) serveHealth(context.Context, *exchange) (*worker.Response, error) {
 	return text("Healthy"), nil
 }
 
-func (i *instance) serveOptions(context.Context, *worker.Request) (*worker.Response, error) {
+func (i *instance) serveOptions(context.Context, *exchange) (*worker.Response, error) {
 	return text(""), nil
 }
 
 // serveScore runs the script.
-func (i *instance) serveScore(ctx context.Context, req *worker.Request) (*worker.Response, error) {
+func (i *instance) serveScore(ctx context.Context, req *exchange) (*worker.Response, error) {
 	body := req.Body
 	switch {
 	case req.Method == http.MethodGet:
@@ -156,7 +172,7 @@ func (i *instance) serveScore(ctx context.Context, req *worker.Request) (*worker
 		if body, err = queryBody(req.RawQuery); err != nil {
 			return failed(message(http.StatusBadRequest, "The query is malformed: "+err.Error()), false), nil
 		}
-	case isForm(req) && len(body) > 0:
+	case isForm(req.Request) && len(body) > 0:
 		// The real server's web framework takes a form's body for itself.
 		i.console.say("W", "azmlinfsrv", "The request's Content-Type is a form's, so run() gets an empty text, as on Azure. Send application/json.")
 		body = nil
@@ -164,11 +180,12 @@ func (i *instance) serveScore(ctx context.Context, req *worker.Request) (*worker
 	if len(body) > maxBody {
 		return failed(message(http.StatusRequestEntityTooLarge, fmt.Sprintf("The request body has %d bytes, more than %d.", len(body), maxBody)), false), nil
 	}
-	meta, err := i.metaOf(req)
+	meta, err := i.metaOf(req.Request)
 	if err != nil {
 		return failed(message(http.StatusRequestHeaderFieldsTooLarge, err.Error()), false), nil
 	}
-	a, err := i.call(ctx, meta, body)
+	req.handed = true
+	a, err := i.call(ctx, req.Request, meta, body)
 	if err != nil {
 		return nil, err
 	}

@@ -28,7 +28,7 @@ func swaggerFiles(version string) []string {
 }
 
 // serveSwagger gives the user's description of the script, else a plain one.
-func (i *instance) serveSwagger(_ context.Context, req *worker.Request) (*worker.Response, error) {
+func (i *instance) serveSwagger(_ context.Context, req *exchange) (*worker.Response, error) {
 	query, err := url.ParseQuery(req.RawQuery)
 	if err != nil {
 		return failed(message(http.StatusBadRequest, "The query is malformed: "+err.Error()), false), nil

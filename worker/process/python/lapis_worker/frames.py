@@ -12,15 +12,22 @@ import struct
 import threading
 from typing import Any, NamedTuple
 
-REQUEST, RESPONSE = 1, 2
+REQUEST, RESPONSE, RETURNED = 1, 2, 3
 STAGE, READY, FAILED = 16, 17, 18
-PING, PONG, WHERE = 19, 20, 21
+PING, PONG, WHERE, RECALL = 19, 20, 21, 22
 
 MAX_BODY = 100 << 20
-_HEADER = struct.Struct(">IBQ")
-_META = struct.Struct(">I")
-_ANSWER = struct.Struct(">HBQI")
 RAN, RUN_FAILED = 1, 2
+_HEADER = struct.Struct(">IBQ")
+_REQUEST = struct.Struct(">IBQI")
+_ANSWER = struct.Struct(">HBQQI")
+_RESPONSE = struct.Struct(">IBQHBQQI")
+_BEGUN = struct.Struct(">Q")
+
+
+def _open(fd: int) -> socket.socket:
+    os.set_inheritable(fd, False)  # what the script starts must not hold it open
+    return socket.socket(fileno=fd)
 
 
 class Frame(NamedTuple):
@@ -29,13 +36,12 @@ class Frame(NamedTuple):
     payload: bytes
 
 
-class Channel:
-    """One end of a socket pair that the supervisor has left to us."""
+class Control:
+    """The socket of the supervisor's questions. A thread reads it; any thread may send."""
 
     def __init__(self, fd: int) -> None:
-        os.set_inheritable(fd, False)  # what the script starts must not hold it open
-        self._socket = socket.socket(fileno=fd)
-        self._reader = self._socket.makefile("rb", buffering=1 << 16)
+        self._socket = _open(fd)
+        self._reader = self._socket.makefile("rb", buffering=1 << 12)
         self._write = threading.Lock()
 
     def read(self) -> Frame | None:
@@ -54,16 +60,39 @@ class Channel:
     def send_json(self, kind: int, value: Any) -> None:
         self.send(kind, 0, json.dumps(value).encode())
 
-
-def read_request(payload: bytes) -> tuple[dict[str, Any], bytes]:
-    """Split a request into what goes with it (method, type, headers) and its body."""
-    (size,) = _META.unpack_from(payload)
-    start = _META.size + size
-    meta = json.loads(payload[_META.size : start]) if size else {}
-    return meta, payload[start:]
+    def send_begun(self, recalled: int, begun: int) -> None:
+        self.send(RECALL, recalled, _BEGUN.pack(begun))
 
 
-def answer(status: int, body: bytes, flags: int = 0, nanoseconds: int = 0, headers: list[Any] | None = None) -> bytes:
-    """Build the payload of a RESPONSE. Without headers it is application/json."""
-    meta = json.dumps(headers).encode() if headers else b""
-    return _ANSWER.pack(status, flags, nanoseconds, len(meta)) + meta + body
+class Data:
+    """The socket of requests, which the main thread alone uses."""
+
+    def __init__(self, fd: int) -> None:
+        opened = _open(fd)
+        self._read = opened.makefile("rb", buffering=1 << 16).read
+        self._send = opened.sendall
+
+    def read(self) -> tuple[int, bytes, bytes] | None:
+        """Return id, meta (JSON, mostly empty) and body of the next request, or None when the other end is gone."""
+        header = self._read(_REQUEST.size)
+        if len(header) < _REQUEST.size:
+            return None
+        length, _, frame_id, size = _REQUEST.unpack(header)
+        length -= 4
+        payload = self._read(length)
+        if len(payload) < length:
+            return None
+        return (frame_id, payload[:size], payload[size:]) if size else (frame_id, b"", payload)
+
+    def send(
+        self, frame_id: int, status: int, body: bytes, flags: int, spent: int, busy: int, headers: list[Any] | None
+    ) -> None:
+        """Answer a request; times in ns. Without headers the body is application/json."""
+        meta = json.dumps(headers).encode() if headers else b""
+        size = len(meta)
+        length = _ANSWER.size + size + len(body)
+        head = _RESPONSE.pack(length, RESPONSE, frame_id, status, flags, spent, busy, size)
+        self._send(head + meta + body)
+
+    def give_back(self, frame_id: int) -> None:
+        self._send(_HEADER.pack(0, RETURNED, frame_id))

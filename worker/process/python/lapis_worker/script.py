@@ -58,7 +58,7 @@ class Script:
     """A loaded script: init() to call once, call() for each request."""
 
     def __init__(self, init: Callable[[], Any], run: Callable[..., Any]) -> None:
-        self._init, self._run = init, run
+        self._init, self.run = init, run
         self._schema = _schema_decorated(run)
         try:
             parameters = list(inspect.signature(run).parameters.values())
@@ -72,6 +72,7 @@ class Script:
         self._parameters = [parameter for parameter in parameters if parameter.name != "request_headers"]
         if not self._parameters:
             raise Failure("import", IMPORT_ERROR, "run() takes no parameter for the input data. Write it as run(data).")
+        self._first = self._parameters[0].name
 
     def init(self) -> None:
         logger.info("Calling init()")
@@ -86,19 +87,19 @@ class Script:
             raise Failure("init", INIT_FAILED, f"init() raised {said(error)}", error) from None
         logger.info("init() has returned")
 
-    def arguments(self, meta: dict[str, Any], body: bytes) -> dict[str, Any]:
-        """Turn a request into run()'s arguments, or raise BadInput."""
+    def arguments(self, packed: bytes, body: bytes) -> dict[str, Any]:
+        """Turn a request into run()'s arguments, or raise BadInput. Packed is what goes with the body, as JSON."""
         try:
             text = str(body, "utf-8")
         except UnicodeDecodeError as error:
             raise BadInput(400, f"The request body is not UTF-8: {error}") from None
-        arguments = self._from_object(meta, text) if self._schema else {self._parameters[0].name: text}
+        if not self.wants_meta:
+            return {self._first: text}
+        meta = json.loads(packed) if packed else {}
+        arguments = self._from_object(meta, text) if self._schema else {self._first: text}
         if self.wants_headers:
             arguments["request_headers"] = meta.get("headers", {})
         return arguments
-
-    def run(self, arguments: dict[str, Any]) -> Any:
-        return self._run(**arguments)
 
     def _from_object(self, meta: dict[str, Any], text: str) -> dict[str, Any]:
         """Take the arguments of a run() under @input_schema from a JSON object."""

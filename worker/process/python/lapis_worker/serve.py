@@ -6,9 +6,10 @@ import json
 import os
 import platform
 import signal
+import sys
 import threading
 import time
-from typing import Any
+from typing import Any, List, Optional, Tuple
 
 from . import console, frames, script
 
@@ -22,10 +23,26 @@ class Stopped(SystemExit):
     by_supervisor = True
 
 
+class Turn:
+    """Which requests have been begun, and which must not be any more.
+
+    The main thread writes begun and then reads recalled; the control thread
+    writes recalled and then reads begun. With a GIL at least one of them sees
+    what the other has written, so no request that the control thread reports
+    as not begun is ever run.
+    """
+
+    begun = 0
+    recalled = 0
+
+
+_HAS_GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
+
+
 def main(app_root: str, name: str) -> None:
-    data, control = frames.Channel(3), frames.Channel(4)
+    data, control, turn = frames.Data(3), frames.Control(4), Turn()
     signal.signal(signal.SIGTERM, _stop)
-    threading.Thread(target=_control, args=(control,), name="lapis-control", daemon=True).start()
+    threading.Thread(target=_control, args=(control, turn), name="lapis-control", daemon=True).start()
     console.setup(app_root, name)
     try:
         control.send_json(frames.STAGE, {"stage": "import"})
@@ -35,14 +52,14 @@ def main(app_root: str, name: str) -> None:
     except script.Failure as failure:
         _fail(control, failure)
     control.send_json(frames.READY, {"meta": loaded.wants_meta, "python": platform.python_version()})
-    _serve(data, loaded)
+    _serve(data, loaded, turn)
 
 
 def _stop(_number: int, _frame: Any) -> None:
     raise Stopped(0)
 
 
-def _fail(control: frames.Channel, failure: script.Failure) -> None:
+def _fail(control: frames.Control, failure: script.Failure) -> None:
     console.logger.error("%s", failure)
     if failure.trace:
         console.logger.error("Encountered Exception: %s", failure.trace.rstrip())
@@ -54,7 +71,7 @@ def _fail(control: frames.Channel, failure: script.Failure) -> None:
     os._exit(3)  # at once: threads that the script has started must not keep us
 
 
-def _control(control: frames.Channel) -> None:
+def _control(control: frames.Control, turn: Turn) -> None:
     """Answer the supervisor while run() is busy. Without a supervisor there is nothing to live for."""
     main_thread = console.main_thread()
     try:
@@ -66,6 +83,10 @@ def _control(control: frames.Channel) -> None:
                 control.send(frames.PONG, frame.id, b"")
             elif frame.kind == frames.WHERE:
                 console.where(main_thread)
+            elif frame.kind == frames.RECALL:
+                turn.recalled = frame.id
+                if _HAS_GIL:
+                    control.send_begun(frame.id, turn.begun)
     except OSError:
         pass
     if os.getpgrp() == os.getpid():
@@ -73,23 +94,34 @@ def _control(control: frames.Channel) -> None:
     os._exit(1)
 
 
-def _serve(data: frames.Channel, loaded: script.Script) -> None:
+def _serve(data: frames.Data, loaded: script.Script, turn: Turn) -> None:
+    clock = time.perf_counter_ns
     while True:
-        frame = data.read()
-        if frame is None:
+        request = data.read()
+        if request is None:
             return
-        data.send(frames.RESPONSE, frame.id, _answer(loaded, frame.payload))
+        frame_id, meta, body = request
+        turn.begun = frame_id
+        if frame_id <= turn.recalled:
+            data.give_back(frame_id)
+            continue
+        began = clock()
+        status, answer, flags, spent, headers = _answer(loaded, meta, body)
+        data.send(frame_id, status, answer, flags, spent, clock() - began, headers)
 
 
-def _answer(loaded: script.Script, payload: bytes) -> bytes:
-    meta, body = frames.read_request(payload)
+# What is sent for a request: status, body, flags, ns in run(), headers.
+_Answer = Tuple[int, bytes, int, int, Optional[List[Any]]]
+
+
+def _answer(loaded: script.Script, meta: bytes, body: bytes) -> _Answer:
     try:
         arguments = loaded.arguments(meta, body)
     except script.BadInput as error:
-        return frames.answer(error.status, _message(str(error)))
+        return error.status, _message(str(error)), 0, 0, None
     start = time.perf_counter_ns()
     try:
-        output = loaded.run(arguments)
+        output = loaded.run(**arguments)
     except SystemExit as error:
         if not isinstance(error, Stopped):
             console.logger.error(
@@ -98,28 +130,28 @@ def _answer(loaded: script.Script, payload: bytes) -> bytes:
         raise
     except Exception as error:
         console.logger.error("Encountered Exception: %s", script.user_trace(error).rstrip())
-        return frames.answer(500, _message(RUN_RAISED), frames.RUN_FAILED)
+        return 500, _message(RUN_RAISED), frames.RUN_FAILED, 0, None
     spent = time.perf_counter_ns() - start
     try:
         return _draw(output, spent)
     except Exception as error:
         console.logger.error("run() returned what cannot be sent as JSON: %s", script.said(error))
-        return frames.answer(500, _message(INTERNAL))
+        return 500, _message(INTERNAL), 0, 0, None
 
 
-def _draw(output: Any, spent: int) -> bytes:
+def _draw(output: Any, spent: int) -> _Answer:
     """Draw what run() returned: a response object as it is, anything else as JSON."""
+    status, flags, headers = 200, frames.RAN, None
     if hasattr(output, "get_data") and hasattr(output, "status_code"):
         headers = [[str(name), str(value)] for name, value in output.headers.items()]
         status, body = int(output.status_code), output.get_data()
-        flags = frames.RAN | (frames.RUN_FAILED if status >= 500 else 0)
-        answer = frames.answer(status, body, flags, spent, headers)
+        if status >= 500:
+            flags |= frames.RUN_FAILED
     else:
         body = b"{}" if output is None else json.dumps(output).encode()
-        answer = frames.answer(200, body, frames.RAN, spent)
     if len(body) > frames.MAX_BODY:
         raise ValueError(f"the answer has {len(body)} bytes, more than {frames.MAX_BODY}")
-    return answer
+    return status, body, flags, spent, headers
 
 
 def _message(text: str) -> bytes:

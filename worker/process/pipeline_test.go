@@ -1,0 +1,161 @@
+package process_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"lapis/worker"
+	"lapis/worker/process"
+)
+
+const valveScript = `
+import os
+def init():
+    global seen
+    seen = []
+def run(data):
+    seen.append(data)
+    if data in ("wait", "die"):
+        print("waits")
+        os.read(os.open("valve", os.O_RDONLY), 1)
+        if data == "die": os._exit(9)
+    return seen if data == "seen" else data
+`
+
+// valved starts a valveScript; open lets one of its waits go on.
+func valved(t *testing.T) (i worker.Instance, console *log, open func()) {
+	spec, console := specOf(t, valveScript)
+	path := filepath.Join(spec.Dir, "valve")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { file.Close() })
+	return start(t, spec), console, func() { _, _ = file.Write([]byte{'!'}) }
+}
+
+// sent hands over a request and returns when it is in line as the nth.
+func sent(t *testing.T, i worker.Instance, body string, nth int) <-chan error {
+	t.Helper()
+	answer := make(chan error, 1)
+	go func() {
+		resp, err := i.Score(t.Context(), post(body))
+		if err == nil && string(resp.Body) != `"`+body+`"` {
+			err = fmt.Errorf("%s got the answer %s", body, resp.Body)
+		}
+		answer <- err
+	}()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(5 * time.Second); process.InLine(i) < nth; <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s did not come into the line", body)
+		}
+	}
+	return answer
+}
+
+func TestRequestsBehindTheOneThatKillsTheScriptAreNotTaken(t *testing.T) {
+	i, console, open := valved(t)
+	first := sent(t, i, "die", 1)
+	says(t, console, "waits")
+	second, third := sent(t, i, "b", 2), sent(t, i, "c", 3)
+	open()
+	if err := <-first; !errors.Is(err, worker.ErrExited) {
+		t.Errorf("the first got %v", err)
+	}
+	for _, answer := range []<-chan error{second, third} {
+		if err := <-answer; !errors.Is(err, worker.ErrNotTaken) {
+			t.Errorf("one behind it got %v", err)
+		}
+	}
+}
+
+func TestRecalledRequestsAreGivenBackAndNeverRun(t *testing.T) {
+	i, console, open := valved(t)
+	first := sent(t, i, "wait", 1)
+	says(t, console, "waits")
+	second, third := sent(t, i, "b", 2), sent(t, i, "c", 3)
+	i.Recall()
+	for _, answer := range []<-chan error{second, third} {
+		if err := <-answer; !errors.Is(err, worker.ErrGivenBack) {
+			t.Errorf("one behind it got %v", err)
+		}
+	}
+	later := sent(t, i, "d", 4)
+	open()
+	for _, answer := range []<-chan error{first, later} {
+		if err := <-answer; err != nil {
+			t.Error(err)
+		}
+	}
+	if resp := score(t, i, post("seen")); string(resp.Body) != `["wait", "d", "seen"]` {
+		t.Errorf("the script saw %s", resp.Body)
+	}
+}
+
+func TestManyInFlightGetTheirOwnAnswers(t *testing.T) {
+	spec, _ := specOf(t, "def init(): pass\ndef run(d): return d\n")
+	i := start(t, spec)
+	errs := make(chan error)
+	for n := range 64 {
+		go func() {
+			body := fmt.Sprint(n)
+			for range 20 {
+				if resp, err := i.Score(t.Context(), post(body)); err != nil || string(resp.Body) != `"`+body+`"` {
+					errs <- fmt.Errorf("%s got %v, %w", body, resp, err)
+					return
+				}
+			}
+			errs <- nil
+		}()
+	}
+	for range 64 {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestDoneIsToldOnceWhateverComes(t *testing.T) {
+	i, console, open := valved(t)
+	told := make(chan time.Duration, 10)
+	done := func(busy time.Duration) { told <- busy }
+	for name, req := range map[string]*worker.Request{
+		"health": {Method: "GET", Path: "/"}, "unknown": {Method: "GET", Path: "/x"}, "bad query": {Method: "GET", Path: "/score", RawQuery: "a=%zz"},
+	} {
+		req.Done = done
+		score(t, i, req)
+		if busy := <-told; busy != 0 {
+			t.Errorf("%s: busy for %v", name, busy)
+		}
+	}
+	ctx, leave := context.WithCancel(t.Context())
+	req := post("wait")
+	req.Done = done
+	gone := make(chan error)
+	go func() { _, err := i.Score(ctx, req); gone <- err }()
+	says(t, console, "waits")
+	leave()
+	if err := <-gone; !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	select {
+	case <-told:
+		t.Error("the script is still busy, but it is told that it has done")
+	default:
+	}
+	open()
+	if busy := <-told; busy <= 0 {
+		t.Errorf("busy for %v", busy)
+	}
+}
