@@ -262,7 +262,6 @@ func TestWhatIsNotSupportedIsRefusedByName(t *testing.T) {
 	p.createEndpoint("refusing", nil)
 	code := p.upload("codes", "c", "src", map[string]string{"score.py": "def init(): pass\ndef run(raw): return raw\n"})
 	docker := p.workspace() + "/environments/docker/versions/1"
-	p.must(p.arm("PUT", docker, mlVersion, object{"properties": object{"build": object{"contextUri": "https://x.blob.core.windows.net/c/p", "dockerfilePath": "Dockerfile"}}}), 201)
 	deployment := func(name string, value any) (string, string, object) {
 		body := p.deploymentBody(code, p.environment(), nil)
 		body["properties"].(object)[name] = value
@@ -280,11 +279,11 @@ func TestWhatIsNotSupportedIsRefusedByName(t *testing.T) {
 			t.Errorf("%s: %d %s", code, a.status, a.text)
 		}
 	}
+	refused("BuildContextNotSupported", docker, mlVersion, object{"properties": object{"build": object{"contextUri": "https://x.blob.core.windows.net/c/p", "dockerfilePath": "Dockerfile"}}})
 	for _, c := range []struct {
 		code, name string
 		value      any
 	}{
-		{"BuildContextNotSupported", "environmentId", docker},
 		{"ComputeNotSupported", "endpointComputeType", "Kubernetes"},
 		{"EgressNotSupported", "egressPublicNetworkAccess", "Disabled"},
 		{"ScaleTypeNotSupported", "scaleSettings", object{"scaleType": "TargetUtilization"}},

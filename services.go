@@ -2,6 +2,7 @@ package lapis
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -41,7 +42,7 @@ func (s *Server) openServices(ctx context.Context) error {
 		return err
 	}
 	s.workspaces = workspace.New(workspace.Config{
-		Tree: s.tree, Directory: s.directory, Storage: accountStorage{s}, Grant: s.grant, Rand: s.cfg.Rand, Now: s.cfg.Now,
+		Tree: s.tree, Directory: s.directory, Storage: accountStorage{s}, Sealer: s.sealer, Grant: s.grant, Rand: s.cfg.Rand, Now: s.cfg.Now,
 	})
 	if err := s.openEndpoints(); err != nil {
 		return err
@@ -216,17 +217,13 @@ func (a assets) Asset(ctx context.Context, id armid.ID, collection, reference st
 		ModelURI string `json:"modelUri"`
 		Image    string `json:"image"`
 		Conda    string `json:"condaFile"`
-		Build    any    `json:"build"`
 	}
 	if err := v.Decode(&p); err != nil {
 		return endpoint.Asset{}, err
 	}
-	found := endpoint.Asset{Name: v.ID.Parent().Name(), Version: v.ID.Name(), Image: p.Image, Conda: []byte(p.Conda)}
+	found := endpoint.Asset{ID: v.ID, Name: v.ID.Parent().Name(), Version: v.ID.Name(), Image: p.Image, Conda: []byte(p.Conda)}
 	uri := p.CodeURI + p.ModelURI
 	if uri == "" {
-		if p.Build != nil {
-			return found, fault.E(fault.NotImplemented, "BuildContextNotSupported", "The environment '%s' has a build context (a Dockerfile), which is not supported yet; give image and conda_file.", found.Name)
-		}
 		return found, nil
 	}
 	l, err := a.Locate(ctx, id, uri)
@@ -264,6 +261,25 @@ func (a accountStorage) ContainerSAS(ctx context.Context, id armid.ID, container
 func (a accountStorage) AccountKey(ctx context.Context, id armid.ID) (secret.String, error) {
 	account, err := a.account(ctx, id)
 	return account.Keys[0], err
+}
+
+func (a accountStorage) KeySAS(account, container string, key secret.String, permissions string, expiry time.Time) (string, error) {
+	return sas.Service{Permissions: permissions, Expiry: expiry}.Sign(account, container, key)
+}
+
+func (a accountStorage) ReadBlob(ctx context.Context, id armid.ID, container, name string, limit int64) ([]byte, error) {
+	account, err := a.account(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	r, err := a.s.blobs.OpenBlob(ctx, blob.Place{Space: account.Space(), Container: container, Name: name}, blob.Conditions{})
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	part := r.Range(ctx, 0, min(limit, r.Blob.Size))
+	defer func() { _ = part.Close() }()
+	return io.ReadAll(part)
 }
 
 // blobAccount is a storage account as the data plane sees it.

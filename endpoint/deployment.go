@@ -96,7 +96,7 @@ func (s *Service) prepareDeployment(ctx context.Context, d *resource.Draft) erro
 	if err := p.check(); err != nil {
 		return err
 	}
-	if err := s.checkAssets(ctx, d, p); err != nil {
+	if err := s.checkAssets(ctx, d, &p); err != nil {
 		return err
 	}
 	if err := checkCapacity(d.Next); err != nil {
@@ -199,23 +199,31 @@ func (p *deployment) checkProbes() error {
 	return nil
 }
 
-// checkAssets makes sure that what the deployment names is there.
-func (s *Service) checkAssets(ctx context.Context, d *resource.Draft, p deployment) error {
+// checkAssets makes sure that what the deployment names is there, and puts the
+// id of the version in place of a name or label: what @latest was when the
+// deployment was made is what it stays.
+func (s *Service) checkAssets(ctx context.Context, d *resource.Draft, p *deployment) error {
 	workspace := d.Next.ID.Parent().Parent()
-	for _, named := range []struct{ collection, reference, at string }{
-		{"codes", p.Code.CodeID, "properties.codeConfiguration.codeId"},
-		{"environments", p.EnvironmentID, "properties.environmentId"},
-		{"models", p.Model, "properties.model"},
+	for _, named := range []struct {
+		collection, at string
+		reference      *string
+	}{
+		{"codes", "properties.codeConfiguration.codeId", &p.Code.CodeID},
+		{"environments", "properties.environmentId", &p.EnvironmentID},
+		{"models", "properties.model", &p.Model},
 	} {
-		if named.reference == "" {
+		if *named.reference == "" {
 			continue
 		}
-		_, err := s.Workspaces.Asset(ctx, workspace, named.collection, named.reference)
+		found, err := s.Workspaces.Asset(ctx, workspace, named.collection, *named.reference)
 		if fault.Is(err, fault.NotFound) {
-			return fault.E(fault.Invalid, "BadArgument", "The asset '%s' does not exist in the workspace.", named.reference).At(named.at)
+			return fault.E(fault.Invalid, "BadArgument", "The asset '%s' does not exist in the workspace.", *named.reference).At(named.at)
 		}
 		if err != nil {
 			return err
+		}
+		if id := found.ID.String(); !strings.EqualFold(id, *named.reference) {
+			*named.reference = id
 		}
 	}
 	return nil

@@ -67,6 +67,7 @@ type Workspace struct {
 
 // Asset is a version of code, model or environment.
 type Asset struct {
+	ID            armid.ID
 	Name, Version string
 	Account       string // where its bytes lie
 	Container     string

@@ -43,81 +43,16 @@ func checkAssetName(name string) error {
 		"The name or version '%s' is not valid: letters, digits, '-', '_' and '.', beginning with a letter or digit, at most 255.", name).At("name")
 }
 
-// assetType is the container of versions: it exists while it has one.
-func (s *Service) assetType(a asset) resource.Type {
-	name := TypeName + "/" + a.collection
-	return resource.Type{
-		Name: name, APIVersions: versions, ReadOnly: true,
-		Virtual: &resource.Virtual{
-			Get: func(ctx context.Context, id armid.ID) (resource.Resource, error) {
-				found, err := s.Tree.List(ctx, name+"/versions", id)
-				if err == nil && len(found) == 0 {
-					err = resource.NotFound(id)
-				}
-				return container(id, found), err
-			},
-			List: func(ctx context.Context, workspace armid.ID) ([]resource.Resource, error) {
-				return s.listAssets(ctx, name, workspace)
-			},
-		},
-	}
-}
-
-func (s *Service) listAssets(ctx context.Context, typeName string, workspace armid.ID) ([]resource.Resource, error) {
-	all, err := s.Tree.List(ctx, typeName+"/versions", workspace)
-	if err != nil {
-		return nil, err
-	}
-	byAsset := map[string][]resource.Resource{}
-	var order []armid.ID
-	for _, v := range all {
-		parent := v.ID.Parent()
-		if byAsset[parent.Key()] == nil {
-			order = append(order, parent)
-		}
-		byAsset[parent.Key()] = append(byAsset[parent.Key()], v)
-	}
-	found := make([]resource.Resource, 0, len(order))
-	for _, id := range order {
-		if !anonymous(byAsset[id.Key()][0]) {
-			found = append(found, container(id, byAsset[id.Key()]))
-		}
-	}
-	return found, nil
-}
-
-// container makes the resource of an asset from its versions.
-func container(id armid.ID, found []resource.Resource) resource.Resource {
-	latest, next := "", 1
-	sortNewestFirst(found)
-	for i, v := range found {
-		if i == 0 {
-			latest = v.ID.Name()
-		}
-		if n, err := strconv.Atoi(v.ID.Name()); err == nil {
-			next = max(next, n+1)
-		}
-	}
-	r := resource.Resource{ID: id, State: resource.Succeeded}
-	if len(found) > 0 {
-		r.System = found[0].System
-	}
-	r.Properties, _ = json.Marshal(map[string]any{ // strings and numbers always encode
-		"latestVersion": latest, "nextVersion": strconv.Itoa(next), "isArchived": false, "properties": map[string]string{}, "tags": map[string]string{},
-	})
-	return r
-}
-
 // versionType is one version of an asset.
 func (s *Service) versionType(a asset) resource.Type {
 	typ := resource.Type{
 		Name: TypeName + "/" + a.collection + "/versions", APIVersions: versions, FreeParent: true,
 		CheckName: checkAssetName,
-		Prepare: func(_ context.Context, d *resource.Draft) error {
+		Prepare: func(ctx context.Context, d *resource.Draft) error {
 			if err := checkAssetName(d.Next.ID.Parent().Name()); err != nil {
 				return err
 			}
-			return prepareVersion(a, d)
+			return s.prepareVersion(ctx, a, d)
 		},
 		Show: func(_ context.Context, r resource.Resource, shown *resource.Shown) error {
 			showVersion(a, r, shown)
@@ -133,32 +68,122 @@ func (s *Service) versionType(a asset) resource.Type {
 	return typ
 }
 
-// prepareVersion refuses what would change a version's content.
-func prepareVersion(a asset, d *resource.Draft) error {
-	var next, prev map[string]any
+// version is what the rules read of a version.
+type version struct {
+	Description *string           `json:"description"`
+	Tags        map[string]string `json:"tags"`
+	Properties  map[string]any    `json:"properties"` // text, but older clients send numbers
+	IsArchived  bool              `json:"isArchived"`
+	IsAnonymous bool              `json:"isAnonymous"`
+
+	CodeURI   string  `json:"codeUri"`
+	ModelURI  string  `json:"modelUri"`
+	ModelType *string `json:"modelType"`
+	DataURI   string  `json:"dataUri"`
+	DataType  *string `json:"dataType"`
+	Image     string  `json:"image"`
+	Conda     string  `json:"condaFile"`
+	Build     any     `json:"build"`
+}
+
+// kinds are the values of modelType and dataType, in the case that clients take them.
+var kinds = map[string][]string{
+	"modelType": {"custom_model", "mlflow_model", "triton_model"},
+	"dataType":  {"uri_file", "uri_folder", "mltable"},
+}
+
+// kind puts a modelType or dataType in its case; none is the first of all.
+func kind(name string, given *string) (string, error) {
+	if given == nil || *given == "" {
+		return map[string]string{"modelType": "custom_model", "dataType": "uri_folder"}[name], nil
+	}
+	i := slices.IndexFunc(kinds[name], func(k string) bool { return strings.EqualFold(k, *given) })
+	if i < 0 {
+		return "", fault.E(fault.Invalid, "ValidationError", "The %s '%s' is not one of %s.", name, *given, strings.Join(kinds[name], ", ")).At("properties." + name)
+	}
+	return kinds[name][i], nil
+}
+
+// prepareVersion holds a version against the rules, and refuses what would
+// change the content of one that exists.
+func (s *Service) prepareVersion(ctx context.Context, a asset, d *resource.Draft) error {
+	var v version
+	if err := d.Next.Decode(&v); err != nil {
+		return badProperties(err)
+	}
+	next := map[string]any{}
 	if err := d.Next.Decode(&next); err != nil {
 		return badProperties(err)
 	}
 	if text, _ := next[a.required].(string); a.required != "" && text == "" {
 		return fault.E(fault.Invalid, "ValidationError", "A version of '%s' needs the property '%s'.", a.collection, a.required).At("properties." + a.required)
 	}
-	if a.collection == "environments" && next["image"] == nil && next["build"] == nil {
-		return fault.E(fault.Invalid, "ValidationError", "An environment needs an image or a build context.").At("properties.image")
+	if err := s.checkVersion(ctx, a, d, v, next); err != nil {
+		return err
 	}
+	prev := map[string]any{}
+	if d.Prev != nil {
+		if err := d.Prev.Decode(&prev); err != nil {
+			return err
+		}
+	}
+	if a.collection == "models" && next["flavors"] == nil && prev["flavors"] != nil {
+		next["flavors"] = prev["flavors"]
+	}
+	encoded, err := json.Marshal(next)
+	if err != nil {
+		return err
+	}
+	d.Next.Properties = encoded
 	if d.Prev == nil {
 		return nil
 	}
-	if err := d.Prev.Decode(&prev); err != nil {
-		return err
-	}
 	for _, name := range a.fixed {
 		if !reflect.DeepEqual(next[name], prev[name]) {
-			return fault.E(fault.Conflict, "UserError",
-				"Asset paths cannot be updated. Version '%s' of '%s' exists with another %s; register a new version.",
-				d.Next.ID.Name(), d.Next.ID.Parent().Name(), name).At("properties." + name)
+			// Clients compare the whole message, so what is particular stands in the details.
+			return fault.E(fault.Conflict, "UserError", "Asset paths cannot be updated.").At("properties." + name).
+				With(fault.E(fault.Conflict, "AssetVersionExists", "Version '%s' of '%s' exists with another %s; register a new version.",
+					d.Next.ID.Name(), d.Next.ID.Parent().Name(), name))
 		}
 	}
 	return nil
+}
+
+// checkVersion holds what the sorts of assets differ in, and completes next.
+func (s *Service) checkVersion(ctx context.Context, a asset, d *resource.Draft, v version, next map[string]any) (err error) {
+	workspace := workspaceOf(d.Next.ID)
+	switch a.collection {
+	case "codes":
+		if d.Prev == nil { // else it stays the same, or is refused for that
+			_, err = s.Locate(ctx, workspace, v.CodeURI)
+		}
+	case "models":
+		if next["modelType"], err = kind("modelType", v.ModelType); err != nil {
+			return err
+		}
+		if d.Prev != nil {
+			return nil
+		}
+		at, err := s.Locate(ctx, workspace, v.ModelURI)
+		if err != nil || next["modelType"] != "mlflow_model" {
+			return err
+		}
+		return s.readFlavors(ctx, workspace, at, next)
+	case "environments":
+		if v.Build != nil {
+			return fault.E(fault.NotImplemented, "BuildContextNotSupported",
+				"The environment '%s' has a build context (a Dockerfile), which is not supported yet; give image and conda_file.", d.Next.ID.Parent().Name()).At("properties.build")
+		}
+		if v.Image == "" {
+			return fault.E(fault.Invalid, "ValidationError", "An environment needs an image or a build context.").At("properties.image")
+		}
+	case "data":
+		if u, parseErr := url.Parse(v.DataURI); parseErr != nil || u.Scheme == "" {
+			return fault.E(fault.Invalid, "ValidationError", "The dataUri '%s' is no address.", v.DataURI).At("properties.dataUri")
+		}
+		next["dataType"], err = kind("dataType", v.DataType)
+	}
+	return err
 }
 
 // showVersion adds what clients expect of a version and nobody has to send.
@@ -166,11 +191,9 @@ func showVersion(a asset, r resource.Resource, shown *resource.Shown) {
 	defaults := map[string]any{"isAnonymous": false, "isArchived": false, "properties": map[string]any{}, "tags": map[string]any{}, "description": nil}
 	switch a.collection {
 	case "models":
-		defaults["flavors"], defaults["modelType"] = map[string]any{}, "custom_model"
+		defaults["flavors"] = map[string]any{}
 	case "environments":
 		defaults["environmentType"], defaults["osType"] = "UserCreated", "Linux"
-	case "data":
-		defaults["dataType"] = "uri_folder"
 	}
 	for key, value := range defaults {
 		if shown.Properties[key] == nil {
@@ -188,13 +211,10 @@ func (s *Service) findVersions(ctx context.Context, typeName string, parent armi
 		return slices.DeleteFunc(all, func(r resource.Resource) bool { return hashOf(r) != hash }), err
 	}
 	found, err := s.Tree.List(ctx, typeName, parent)
-	if strings.EqualFold(params.Get("listViewType"), "ArchivedOnly") {
-		found = slices.DeleteFunc(found, func(r resource.Resource) bool { return !flag(r, "isArchived") })
-	} else if !strings.EqualFold(params.Get("listViewType"), "All") {
-		found = slices.DeleteFunc(found, func(r resource.Resource) bool { return flag(r, "isArchived") })
-	}
-	if by := params.Get("$orderBy") + params.Get("orderBy"); strings.Contains(strings.ToLower(by), "desc") {
-		sortNewestFirst(found)
+	found = keepView(found, params.Get("listViewType"))
+	sortNewestFirst(found)
+	if by := strings.ToLower(params.Get("$orderBy") + params.Get("orderBy")); strings.HasSuffix(by, " asc") {
+		slices.Reverse(found)
 	}
 	return found, err
 }
@@ -209,8 +229,6 @@ func hashOf(r resource.Resource) string {
 	return fmt.Sprint(p.Properties["hash_sha256"])
 }
 
-func anonymous(r resource.Resource) bool { return flag(r, "isAnonymous") }
-
 func flag(r resource.Resource, name string) bool {
 	var p map[string]any
 	if err := r.Decode(&p); err != nil {
@@ -220,8 +238,18 @@ func flag(r resource.Resource, name string) bool {
 	return value
 }
 
+// sortNewestFirst orders versions by their creation; of one moment, the larger number comes first.
 func sortNewestFirst(found []resource.Resource) {
-	slices.SortStableFunc(found, func(a, b resource.Resource) int { return b.System.CreatedAt.Compare(a.System.CreatedAt) })
+	number := func(r resource.Resource) int {
+		n, _ := strconv.Atoi(r.ID.Name())
+		return n
+	}
+	slices.SortStableFunc(found, func(a, b resource.Resource) int {
+		if byTime := b.System.CreatedAt.Compare(a.System.CreatedAt); byTime != 0 {
+			return byTime
+		}
+		return number(b) - number(a)
+	})
 }
 
 // newUUID draws a version 4 UUID.

@@ -43,26 +43,74 @@ func (s *Service) Attached(ctx context.Context, id armid.ID) (Attached, error) {
 	return a, nil
 }
 
-// Version returns a version of an asset by the reference a client gives: an
-// ARM id, azureml:/... or azureml:{name}:{version}.
+// Version returns a version of an asset by the reference a client gives:
+// azureml:NAME:VERSION, azureml:NAME@latest, or the id of a version or of the
+// label latest, as an ARM id or behind azureml:/ or azureml://.
 func (s *Service) Version(ctx context.Context, workspace armid.ID, collection, reference string) (resource.Resource, error) {
+	id, err := s.refer(workspace, collection, reference)
+	if err != nil {
+		return resource.Resource{}, err
+	}
+	if !strings.EqualFold(id.Type(), TypeName+"/"+collection+"/labels") {
+		return s.Tree.Get(ctx, id)
+	}
+	if !strings.EqualFold(id.Name(), "latest") {
+		return resource.Resource{}, fault.E(fault.NotFound, "ResourceNotFound", "'%s' has no label '%s'; there is 'latest'.", id.Parent().Name(), id.Name())
+	}
+	found, err := s.Tree.List(ctx, TypeName+"/"+collection+"/versions", id.Parent())
+	if err != nil {
+		return resource.Resource{}, err
+	}
+	if found = keepView(found, "ActiveOnly"); len(found) == 0 {
+		return resource.Resource{}, notFoundAsset(collection, id.Parent().Name())
+	}
+	sortNewestFirst(found)
+	return found[0], nil
+}
+
+// refer reads a reference as the id of a version or of a label.
+func (s *Service) refer(workspace armid.ID, collection, reference string) (armid.ID, error) {
 	text := strings.TrimPrefix(reference, "azureml:")
+	if strings.HasPrefix(text, "//registries/") || strings.HasPrefix(text, "//locations/") {
+		return armid.ID{}, fault.E(fault.NotImplemented, "RegistriesNotSupported", "'%s' does not lie in this workspace; assets of registries are not supported yet.", reference)
+	}
+	if strings.HasPrefix(text, "//subscriptions/") {
+		text = longForm(text[1:])
+	}
 	if !strings.HasPrefix(text, "/") {
-		name, version, ok := strings.Cut(text, ":")
-		if !ok {
-			return resource.Resource{}, fault.E(fault.Invalid, "ValidationError",
-				"'%s' names no version of an asset: write azureml:NAME:VERSION, or its resource id.", reference)
+		name, version, isVersion := strings.Cut(text, ":")
+		sort := "versions"
+		if !isVersion {
+			name, version, isVersion = strings.Cut(text, "@")
+			sort = "labels"
 		}
-		text = workspace.Child(collection, name).Child("versions", version).String()
+		if !isVersion || checkAssetName(name) != nil || checkAssetName(version) != nil {
+			return armid.ID{}, fault.E(fault.Invalid, "ValidationError",
+				"'%s' names no version of an asset: write azureml:NAME:VERSION, azureml:NAME@latest, or its resource id.", reference)
+		}
+		return workspace.Child(collection, name).Child(sort, version), nil
 	}
 	id, err := armid.Parse(text)
-	if err != nil || !id.Is(TypeName+"/"+collection+"/versions") {
-		return resource.Resource{}, fault.E(fault.Invalid, "ValidationError", "'%s' is not the id of a version in %s.", reference, collection)
+	if err != nil || !id.Is(TypeName+"/"+collection+"/versions") && !id.Is(TypeName+"/"+collection+"/labels") {
+		return id, fault.E(fault.Invalid, "ValidationError", "'%s' is not the id of a version in %s.", reference, collection)
 	}
 	if !workspaceOf(id).Equal(workspace) {
-		return resource.Resource{}, fault.E(fault.Invalid, "ValidationError", "'%s' lies in another workspace than '%s'.", reference, workspace)
+		return id, fault.E(fault.Invalid, "ValidationError", "'%s' lies in another workspace than '%s'.", reference, workspace)
 	}
-	return s.Tree.Get(ctx, id)
+	return id, nil
+}
+
+// longForm makes an ARM id of the path of an azureml:// address, which leaves
+// the provider out.
+func longForm(path string) string {
+	if strings.Contains(strings.ToLower(path), "/providers/") {
+		return path
+	}
+	i := strings.Index(strings.ToLower(path), "/workspaces/")
+	if i < 0 {
+		return path
+	}
+	return path[:i] + "/providers/Microsoft.MachineLearningServices" + path[i:]
 }
 
 // Locate resolves the address of an asset's bytes. It takes
@@ -93,15 +141,19 @@ func (s *Service) locateInDatastore(ctx context.Context, workspace armid.ID, uri
 		return Location{}, badURI(uri)
 	}
 	name, inside, ok := strings.Cut(rest, "/paths/")
-	if !ok || !strings.EqualFold(name, DefaultDatastore) {
-		return Location{}, fault.E(fault.Invalid, "ValidationError", "'%s' does not lie in the datastore %s, the only one this workspace has.", uri, DefaultDatastore)
+	if !ok || !validDatastore.MatchString(name) {
+		return Location{}, badURI(uri)
 	}
-	ws, err := s.Tree.Get(ctx, workspace)
+	r, err := s.datastore(ctx, workspace.Child("datastores", name))
+	if fault.Is(err, fault.NotFound) {
+		return Location{}, fault.E(fault.Invalid, "ValidationError", "'%s' does not lie in the workspace: it has no datastore '%s'.", uri, name)
+	}
 	if err != nil {
 		return Location{}, err
 	}
-	account, _, err := attached(&ws)
-	return Location{Account: account.Name(), Container: blobStore(ws), Path: strings.Trim(inside, "/")}, err
+	var d datastore
+	err = r.Decode(&d)
+	return Location{Account: d.AccountName, Container: d.ContainerName, Path: strings.Trim(inside, "/")}, err
 }
 
 func badURI(uri string) error {

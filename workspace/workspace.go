@@ -41,6 +41,10 @@ type Storage interface {
 	// are the letters of the service's signed permissions.
 	ContainerSAS(ctx context.Context, account armid.ID, container, permissions string, expiry time.Time) (string, error)
 	AccountKey(ctx context.Context, account armid.ID) (secret.String, error)
+	// KeySAS is ContainerSAS with a key that is given.
+	KeySAS(account, container string, key secret.String, permissions string, expiry time.Time) (string, error)
+	// ReadBlob returns the first limit bytes of a blob; NotFound where there is none.
+	ReadBlob(ctx context.Context, account armid.ID, container, name string, limit int64) ([]byte, error)
 }
 
 // Config is what the service needs.
@@ -48,6 +52,7 @@ type Config struct {
 	Tree      *resource.Tree
 	Directory *identity.Directory
 	Storage   Storage
+	Sealer    *secret.Sealer
 	// Grant assigns a built-in role by name, as the service and not as a caller.
 	Grant func(ctx context.Context, principalID, role string, scope armid.ID) error
 	Rand  io.Reader
@@ -74,6 +79,7 @@ type Properties struct {
 	StorageAccount    string `json:"storageAccount"`
 	ContainerRegistry string `json:"containerRegistry"`
 	FriendlyName      string `json:"friendlyName,omitempty"`
+	DatastoreAuth     string `json:"systemDatastoresAuthMode,omitempty"` // accessKey or identity
 }
 
 var validName = regexp.MustCompile(`^[a-zA-Z0-9][\w-]{2,32}$`)
@@ -90,6 +96,9 @@ func (s *Service) workspaceType() resource.Type {
 		},
 		Prepare: s.prepare, Show: s.show, Linked: linked,
 		Remove: func(ctx context.Context, r resource.Resource) error {
+			if err := s.forget(ctx, r.ID); err != nil {
+				return err
+			}
 			return s.Directory.DeleteManaged(ctx, r.ID.String())
 		},
 		Actions: []resource.Action{{Name: "listKeys", Run: s.listKeys}},
@@ -145,6 +154,9 @@ func (s *Service) prepare(ctx context.Context, d *resource.Draft) error {
 	if err != nil {
 		return err
 	}
+	if err := checkAuthMode(d.Next); err != nil {
+		return err
+	}
 	for _, id := range []armid.ID{account, registry} {
 		if _, err := s.Tree.Get(ctx, id); err != nil {
 			return err
@@ -170,6 +182,22 @@ func (s *Service) prepare(ctx context.Context, d *resource.Draft) error {
 		}
 	}
 	return s.Storage.EnsureContainer(ctx, account, blobStore(*d.Next))
+}
+
+// checkAuthMode holds what the default datastore is reached with: the
+// account's key, or each client's own identity.
+func checkAuthMode(r *resource.Resource) error {
+	var p Properties
+	if err := r.Decode(&p); err != nil {
+		return badProperties(err)
+	}
+	switch strings.ToLower(p.DatastoreAuth) {
+	case "", "accesskey", "identity":
+		return nil
+	case "userdelegationsas":
+		return fault.E(fault.NotImplemented, "DatastoreAuthNotSupported", "The systemDatastoresAuthMode '%s' is not supported yet; use accessKey or identity.", p.DatastoreAuth).At("properties.systemDatastoresAuthMode")
+	}
+	return fault.E(fault.Invalid, "ValidationError", "The systemDatastoresAuthMode '%s' is none of accessKey, identity, userDelegationSAS.", p.DatastoreAuth).At("properties.systemDatastoresAuthMode")
 }
 
 // private is what a workspace's record keeps to itself.
