@@ -260,6 +260,7 @@ func showDeployment(_ context.Context, r resource.Resource, shown *resource.Show
 	if inner == nil {
 		inner = map[string]any{}
 	}
+	showOperation(r, inner)
 	delete(inner, errorProperty) // a client may have sent back what it was shown
 	if f := r.Failure.Fault(); f != nil {
 		inner[errorProperty] = f.Error()

@@ -220,6 +220,21 @@ func (s *Service) showEndpoint(_ context.Context, r resource.Resource, shown *re
 		inner = map[string]any{}
 	}
 	inner["azureml.onlineendpointid"] = r.ID.String()
+	showOperation(r, inner)
 	shown.Properties["properties"] = inner
 	return nil
+}
+
+// operationProperty is where clients that speak REST by hand find the address
+// of the last operation; it is no field of the typed model.
+const operationProperty = "AzureAsyncOperationUri"
+
+// showOperation puts the address of the resource's last operation where the
+// real service does. One that a client sent back is not kept.
+func showOperation(r resource.Resource, inner map[string]any) {
+	delete(inner, operationProperty)
+	if r.Operation != "" {
+		inner[operationProperty] = "https://management.azure.com/subscriptions/" + r.ID.SubscriptionID() +
+			"/providers/Microsoft.MachineLearningServices/locations/" + r.Location + "/mfeOperationsStatus/" + r.Operation + "?api-version=2022-02-01-preview"
+	}
 }
