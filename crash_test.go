@@ -228,7 +228,7 @@ func TestKillLosesNothing(t *testing.T) {
 			break
 		}
 		f := random.Float64()
-		time.Sleep(time.Duration(f * f * float64(5*time.Second))) // the random moment
+		time.Sleep(time.Duration(f * f * float64(4*time.Second))) // the random moment
 		alive := c.below()
 		c.kill()
 		l.pause()
