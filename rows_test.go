@@ -2,6 +2,7 @@ package lapis_test
 
 import (
 	"encoding/json"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -297,4 +298,17 @@ func TestWhatIsNotSupportedIsRefusedByName(t *testing.T) {
 	refused("PrivateEndpointNotSupported", path, version, body)
 	path, version, body = account(object{"type": "SystemAssigned"})
 	refused("IdentityNotSupported", path, version, body)
+	path, version, body = deployment("environmentId", "azureml://registries/azureml/environments/sklearn-1.5/versions/1")
+	refused("RegistriesNotSupported", path, version, body)
+	datastore := func(change object) object {
+		properties := object{"datastoreType": "AzureBlob", "accountName": "other", "containerName": "box", "credentials": object{"credentialsType": "None"}}
+		maps.Copy(properties, change)
+		return object{"properties": properties}
+	}
+	refused("DatastoreTypeNotSupported", p.workspace()+"/datastores/other", mlVersion, datastore(object{"datastoreType": "AzureFile"}))
+	refused("CredentialsTypeNotSupported", p.workspace()+"/datastores/other", mlVersion, datastore(object{"credentials": object{"credentialsType": "Certificate"}}))
+	ws := p.must(p.arm("GET", p.workspace(), mlVersion, nil), 200)
+	refused("DatastoreAuthNotSupported", p.group()+"/providers/Microsoft.MachineLearningServices/workspaces/other", mlVersion, object{"location": p.info.Location, "properties": object{
+		"storageAccount": ws.str("properties.storageAccount"), "containerRegistry": ws.str("properties.containerRegistry"), "systemDatastoresAuthMode": "userDelegationSas",
+	}})
 }
