@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"time"
 )
 
 // Bounds of a LogRing.
@@ -12,6 +13,11 @@ const (
 	DefaultLogLines = 10_000
 	maxLogLine      = 64 << 10
 	maxLogBytes     = 16 << 20
+
+	// A busy deployment's lines go to the sink together, this long after the
+	// first of them. A line that comes alone goes at once.
+	sinkDelay = time.Millisecond
+	sinkRoom  = 256 << 10 // more than this goes at once
 )
 
 // LogRing keeps the last lines of a deployment's console. It outlives the
@@ -24,10 +30,17 @@ type LogRing struct {
 	lines []string // from first on, oldest first
 	first int
 	bytes int
+
+	sinking sync.Mutex // held while the sink is written; before mu
+	late    []byte     // lines that wait for the sink
+	timer   *time.Timer
+	waits   bool      // the timer runs
+	sunk    time.Time // when the sink was last written
 }
 
 // NewLogRing keeps at most limit lines (0: DefaultLogLines) and 16 MiB. Each
-// whole line also goes to sink, if there is one, such as a file.
+// whole line also goes to sink, if there is one, such as a file: within a
+// millisecond or so, and before a writer's Close returns.
 func NewLogRing(limit int, sink io.Writer) *LogRing {
 	if limit <= 0 {
 		limit = DefaultLogLines
@@ -57,7 +70,14 @@ func (r *LogRing) Tail(n int) string {
 func (r *LogRing) Writer() io.WriteCloser { return &lineWriter{ring: r} }
 
 func (r *LogRing) add(line []byte) {
-	text := strings.TrimRight(string(line), "\r\n")
+	text := string(bytes.TrimRight(line, "\r\n"))
+	if r.keep(text) {
+		r.flush()
+	}
+}
+
+// keep adds a line, and reports whether the sink is to be written now.
+func (r *LogRing) keep(text string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.lines = append(r.lines, text)
@@ -71,8 +91,36 @@ func (r *LogRing) add(line []byte) {
 		r.lines = append(r.lines[:0:0], r.lines[r.first:]...)
 		r.first = 0
 	}
-	if r.sink != nil {
-		_, _ = io.WriteString(r.sink, text+"\n") // a full disk must not stop the script
+	if r.sink == nil {
+		return false
+	}
+	r.late = append(append(r.late, text...), '\n')
+	switch {
+	case len(r.late) > sinkRoom:
+		return true
+	case r.waits:
+		return false
+	case time.Since(r.sunk) > sinkDelay:
+		return true
+	case r.timer == nil:
+		r.timer = time.AfterFunc(sinkDelay, r.flush)
+	default:
+		r.timer.Reset(sinkDelay)
+	}
+	r.waits = true
+	return false
+}
+
+// flush writes what waits for the sink.
+func (r *LogRing) flush() {
+	r.sinking.Lock()
+	defer r.sinking.Unlock()
+	r.mu.Lock()
+	text := r.late
+	r.late, r.waits, r.sunk = nil, false, time.Now()
+	r.mu.Unlock()
+	if len(text) > 0 {
+		_, _ = r.sink.Write(text) // a full disk must not stop the script
 	}
 }
 
@@ -109,5 +157,6 @@ func (w *lineWriter) Close() error {
 		w.ring.add(w.part)
 		w.part = nil
 	}
+	w.ring.flush()
 	return nil
 }

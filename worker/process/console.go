@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -21,9 +22,10 @@ type console struct {
 	pid int
 	now func() time.Time
 
-	mu   sync.Mutex
-	to   io.Writer
-	last []byte
+	mu    sync.Mutex
+	to    io.Writer
+	whole []byte // the line that is written
+	last  []byte
 }
 
 func newConsole(to io.Writer, pid int, now func() time.Time) *console {
@@ -52,9 +54,9 @@ func (c *console) copy(from io.Reader) {
 func (c *console) write(line []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	whole := append(append(make([]byte, 0, len(line)+1), line...), '\n')
-	_, _ = c.to.Write(whole)
-	c.last = append(c.last, whole...)
+	c.whole = append(append(c.whole[:0], line...), '\n')
+	_, _ = c.to.Write(c.whole)
+	c.last = append(c.last, c.whole...)
 	if len(c.last) > 2*tailSize {
 		c.last = append(c.last[:0], c.last[len(c.last)-tailSize:]...)
 	}
@@ -62,9 +64,24 @@ func (c *console) write(line []byte) {
 
 // say writes a line of our own in the format that the script's lines have.
 func (c *console) say(level, logger, format string, args ...any) {
-	when := c.now().UTC().Format("2006-01-02 15:04:05,000")
-	text := fmt.Sprintf(format, args...)
-	c.write(fmt.Appendf(nil, "%s %s [%d] %s - %s", when, level, c.pid, logger, text))
+	c.write(fmt.Appendf(c.prefix(level, logger), format, args...))
+}
+
+// prefix begins a line.
+func (c *console) prefix(level, logger string) []byte {
+	line := c.now().UTC().AppendFormat(make([]byte, 0, 160), "2006-01-02 15:04:05,000")
+	line = append(append(append(line, ' '), level...), " ["...)
+	line = append(strconv.AppendInt(line, int64(c.pid), 10), "] "...)
+	return append(append(line, logger...), " - "...)
+}
+
+// access writes the line of one request, as say would.
+func (c *console) access(method, target string, status int, took time.Duration, size int) {
+	line := append(append(c.prefix("I", "azmlinfsrv"), method...), ' ')
+	line = append(append(line, target...), ' ')
+	line = append(strconv.AppendInt(line, int64(status), 10), ' ')
+	line = append(strconv.AppendFloat(line, milliseconds(took), 'f', 3, 64), "ms "...)
+	c.write(strconv.AppendInt(line, int64(size), 10))
 }
 
 // tail returns the last lines of the console.

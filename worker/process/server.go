@@ -92,7 +92,7 @@ func (i *instance) route(ctx context.Context, req *exchange) (*worker.Response, 
 // serve checks and adds the ids, and logs the request.
 func (i *instance) serve(ctx context.Context, row route, req *exchange) (*worker.Response, error) {
 	start := i.runtime.cfg.Now()
-	ids, problem := idsOf(req.Request)
+	given, problem := idsOf(req.Request)
 	var resp *worker.Response
 	if problem != "" {
 		resp = message(http.StatusRequestHeaderFieldsTooLarge, problem)
@@ -103,22 +103,26 @@ func (i *instance) serve(ctx context.Context, row route, req *exchange) (*worker
 			return nil, err
 		}
 	}
-	for name, value := range ids {
-		resp.Header.Set(name, value)
-	}
-	resp.Header.Set(headerServerVersion, serverVersion)
-	if trace := req.Header.Get(headerTraceID); trace != "" {
-		resp.Header.Set(headerTraceID, trace)
+	given.set(resp.Header)
+	put(resp.Header, headerServerVersion, serverVersion)
+	if trace := req.Header[headerTraceID]; len(trace) > 0 && trace[0] != "" {
+		put(resp.Header, headerTraceID, trace[0])
 	}
 	if row.logged {
 		took := i.runtime.cfg.Now().Sub(start)
-		i.console.say("I", "azmlinfsrv", "%s %s %d %.3fms %d", req.Method, target(req.Request), resp.Status, milliseconds(took), len(resp.Body))
+		i.console.access(req.Method, target(req.Request), resp.Status, took, len(resp.Body))
 	}
 	return resp, nil
 }
 
+// put sets a header whose name is in its canonical form already.
+func put(header http.Header, name, value string) { header[name] = []string{value} }
+
 // target is the request's path and query, safe to log.
 func target(req *worker.Request) string {
+	if req.Path == "/score" && req.RawQuery == "" {
+		return req.Path
+	}
 	u := url.URL{Path: req.Path, RawQuery: req.RawQuery}
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {
@@ -128,16 +132,29 @@ func target(req *worker.Request) string {
 	}, u.String())
 }
 
+// ids are those that the answer carries; empty ones it does not.
+type ids struct{ request, legacy, client string }
+
+func (g ids) set(header http.Header) {
+	for _, id := range [...]struct{ name, value string }{
+		{headerRequestID, g.request}, {headerLegacyID, g.legacy}, {headerClientRequestID, g.client},
+	} {
+		if id.value != "" {
+			put(header, id.name, id.value)
+		}
+	}
+}
+
 // idsOf gives the ids that the answer carries: x-ms-request-id is the older
 // name of the client's id, and is never empty.
-func idsOf(req *worker.Request) (ids map[string]string, problem string) {
+func idsOf(req *worker.Request) (g ids, problem string) {
 	legacy, client := req.Header.Get(headerLegacyID), req.Header.Get(headerClientRequestID)
 	if len(req.ID) > idLimit {
-		return nil, fmt.Sprintf("x-request-id must not have more than %d characters", idLimit)
+		return ids{}, fmt.Sprintf("x-request-id must not exceed %d characters", idLimit)
 	}
 	if len(legacy) > idLimit || len(client) > idLimit {
-		return map[string]string{headerRequestID: req.ID},
-			fmt.Sprintf("x-ms-request-id and x-ms-client-request-id must not have more than %d characters", idLimit)
+		return ids{request: req.ID},
+			fmt.Sprintf("x-ms-request-id and x-ms-client-request-id must not exceed %d characters", idLimit)
 	}
 	if client == "" {
 		client = legacy
@@ -148,11 +165,7 @@ func idsOf(req *worker.Request) (ids map[string]string, problem string) {
 	if legacy == "" {
 		legacy = req.ID
 	}
-	ids = map[string]string{headerRequestID: req.ID, headerLegacyID: legacy}
-	if client != "" {
-		ids[headerClientRequestID] = client
-	}
-	return ids, ""
+	return ids{request: req.ID, legacy: legacy, client: client}, ""
 }
 
 func (i *instance) serveHealth(context.Context, *exchange) (*worker.Response, error) {
@@ -196,14 +209,16 @@ func (i *instance) serveScore(ctx context.Context, req *exchange) (*worker.Respo
 func drawAnswer(a answer) *worker.Response {
 	resp := &worker.Response{Status: a.status, Header: a.header, Body: a.body}
 	if resp.Header == nil {
-		resp.Header = http.Header{"Content-Type": {json8}}
-	}
-	for _, name := range []string{"Content-Length", "Connection", "Transfer-Encoding", "Keep-Alive", "Upgrade", "Trailer"} {
-		resp.Header.Del(name)
+		resp.Header = make(http.Header, 16)
+		put(resp.Header, "Content-Type", json8)
+	} else {
+		for _, name := range [...]string{"Content-Length", "Connection", "Transfer-Encoding", "Keep-Alive", "Upgrade", "Trailer"} {
+			delete(resp.Header, name)
+		}
 	}
 	if a.flags&flagRan != 0 {
 		resp.RunTime = a.runTime
-		resp.Header.Set(headerRunTime, strconv.FormatFloat(milliseconds(a.runTime), 'f', 3, 64))
+		put(resp.Header, headerRunTime, strconv.FormatFloat(milliseconds(a.runTime), 'f', 3, 64))
 	}
 	return failed(resp, a.flags&flagFailed != 0)
 }
@@ -254,7 +269,11 @@ func queryBody(query string) ([]byte, error) {
 }
 
 func isForm(req *worker.Request) bool {
-	kind, _, _ := mime.ParseMediaType(req.Header.Get("Content-Type"))
+	given := req.Header.Get("Content-Type")
+	if given == json8 || given == "" {
+		return false
+	}
+	kind, _, _ := mime.ParseMediaType(given)
 	return kind == "application/x-www-form-urlencoded" || kind == "multipart/form-data"
 }
 
@@ -273,7 +292,7 @@ func failed(resp *worker.Response, byRun bool) *worker.Response {
 	if byRun {
 		value = "True"
 	}
-	resp.Header.Set(headerRunFailed, value)
+	put(resp.Header, headerRunFailed, value)
 	return resp
 }
 
