@@ -14,7 +14,7 @@ RUFF         = $(RUFF_HOME)/bin/ruff
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## the program, as one static file: bin/lapis
@@ -38,6 +38,10 @@ test-python:
 .PHONY: bench
 bench: ## the figures with their targets and floors (BENCH= takes its options)
 	$(GO) run ./bench $(BENCH)
+
+.PHONY: bench-scoring
+bench-scoring: ## a prediction's cost, beside Azure's own inference server (BENCH= takes its options)
+	$(GO) run ./bench/scoring $(BENCH)
 
 .PHONY: lint
 lint: lint-go lint-python ## formatting, vet, staticcheck; ruff for the Python parts
