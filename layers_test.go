@@ -26,7 +26,7 @@ var layers = map[string]int{
 	"environment": 3, "worker": 3, "endpoint": 3, "scoring": 3, "msi": 3,
 	"arm": 4, "login": 4, "graph": 4, "gateway": 4,
 	".":   5,
-	"cli": 6, "cmd": 6,
+	"cli": 6, "cmd": 6, "bench": 6, "test": 6,
 }
 
 // beside lists what a folder may import of its own layer. Below one folder,
