@@ -275,6 +275,19 @@ func TestCachesAreBounded(t *testing.T) {
 	}
 }
 
+// The platform asks this at every request of every plane.
+func TestVerifyingAgainDoesNotCopyTheToken(t *testing.T) {
+	i := open(t)
+	raw := mint(t, i, Request{}).Raw.Reveal()
+	if n := testing.AllocsPerRun(200, func() {
+		if _, err := i.Verify(t.Context(), raw, storageAud); err != nil {
+			t.Fatal(err)
+		}
+	}); n > 1 { // the one is not of the token's size
+		t.Errorf("%v allocations", n)
+	}
+}
+
 func BenchmarkMint(b *testing.B) {
 	i := open(b)
 	b.ReportAllocs()
