@@ -72,9 +72,9 @@ func (f figure) goal() string {
 	case f.target == 0:
 		return "-"
 	case f.unit.more:
-		return "≥ " + number(f.target) + " " + f.unit.name
+		return fmt.Sprintf("≥ %g %s", f.target, f.unit.name)
 	}
-	return "≤ " + number(f.target) + " " + f.unit.name
+	return fmt.Sprintf("≤ %g %s", f.target, f.unit.name)
 }
 
 // ratio says how many times the floor's time a value takes, or which part of
@@ -107,7 +107,7 @@ func (f figure) columns() []string {
 	return []string{f.name, f.goal(), f.measured(), f.verdict(), last}
 }
 
-var widths = []int{46, 13, 34, 6}
+var widths = []int{49, 11, 34, 6}
 
 func (f figure) print(w io.Writer, markdown bool) {
 	cells := f.columns()
