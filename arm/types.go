@@ -3,6 +3,7 @@ package arm
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -95,7 +96,11 @@ func (f *Face) head(r *Request) (Answer, error) {
 
 func (f *Face) show(r *Request, found resource.Resource) (Answer, error) {
 	shown, err := f.Tree.Show(r.Context(), found)
-	return Answer{Status: http.StatusOK, Body: shown}, err
+	answer := Answer{Status: http.StatusOK, Body: shown, Header: http.Header{}}
+	if shown.ETag != "" {
+		answer.Header.Set("ETag", shown.ETag)
+	}
+	return answer, err
 }
 
 func (f *Face) list(typ *resource.Type) func(*Request) (Answer, error) {
@@ -221,7 +226,7 @@ func (f *Face) put(patch bool) func(*Request) (Answer, error) {
 			if patch {
 				answer.Status = http.StatusAccepted
 			}
-			answer.Header = f.pollHeaders(r, *changed.Operation)
+			maps.Copy(answer.Header, f.pollHeaders(r, *changed.Operation))
 		}
 		return answer, err
 	}

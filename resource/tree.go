@@ -245,7 +245,9 @@ func (t *Tree) Show(ctx context.Context, r Resource) (Shown, error) {
 		ID: r.ID.String(), Name: r.ID.Name(), Type: typ.Name, Location: r.Location, Kind: r.Kind,
 		Tags: r.Tags, SKU: r.SKU, Properties: map[string]any{},
 	}
-	if s.Tags == nil {
+	if !typ.Located {
+		s.Tags = nil
+	} else if s.Tags == nil {
 		s.Tags = map[string]string{}
 	}
 	if r.Version > 0 {

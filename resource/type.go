@@ -86,12 +86,12 @@ type Shown struct {
 	Type       string            `json:"type"`
 	Location   string            `json:"location,omitempty"`
 	Kind       string            `json:"kind,omitempty"`
-	Tags       map[string]string `json:"tags"`
+	Tags       map[string]string `json:"tags,omitzero"` // not of types without a location, which have none of their own
 	SKU        json.RawMessage   `json:"sku,omitempty"`
 	Identity   *Identity         `json:"identity,omitempty"`
 	Properties map[string]any    `json:"properties"`
 	SystemData *shownSystemData  `json:"systemData,omitempty"`
-	ETag       string            `json:"etag,omitempty"`
+	ETag       string            `json:"-"` // for If-Match; sent as a header, as bodies of most types have no field for it
 }
 
 type shownSystemData struct {

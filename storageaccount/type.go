@@ -75,7 +75,7 @@ func (s *Service) remove(ctx context.Context, r resource.Resource) error {
 }
 
 func (s *Service) show(_ context.Context, r resource.Resource, shown *resource.Shown) error {
-	shown.ETag = ""
+	shown.ETag, shown.SystemData = "", nil
 	name := r.ID.Name()
 	endpoints := map[string]string{}
 	for _, service := range []string{"blob"} {

@@ -195,10 +195,18 @@ func showVersion(a asset, r resource.Resource, shown *resource.Shown) {
 	case "environments":
 		defaults["environmentType"], defaults["osType"] = "UserCreated", "Linux"
 	}
+	noState(a, shown)
 	for key, value := range defaults {
 		if shown.Properties[key] == nil {
 			shown.Properties[key] = value
 		}
+	}
+}
+
+// noState drops the provisioningState of data assets, which have none.
+func noState(a asset, shown *resource.Shown) {
+	if a.collection == "data" {
+		delete(shown.Properties, "provisioningState")
 	}
 }
 

@@ -42,6 +42,10 @@ func (s *Service) assetType(a asset) resource.Type {
 			found, err := list(ctx, workspace)
 			return keepView(found, params.Get("listViewType")), err
 		},
+		Show: func(_ context.Context, _ resource.Resource, shown *resource.Shown) error {
+			noState(a, shown)
+			return nil
+		},
 		Virtual: &resource.Virtual{
 			Get: func(ctx context.Context, id armid.ID) (resource.Resource, error) { return s.asset(ctx, a, id) }, List: list,
 			Put: s.putContainer,
