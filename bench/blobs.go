@@ -103,7 +103,7 @@ func (b *bench) puts(box string, header map[string]string) error {
 		if err != nil {
 			return err
 		}
-		b.report(figure{name: fmt.Sprintf("blob PUT 1 KiB, durable, %d writers", c), unit: perSec, value: got[0], floor: got[1], what: "write and fsync of a new file"})
+		b.report(figure{name: fmt.Sprintf("blob PUT 1 KiB, durable, writers: %d", c), unit: perSec, value: got[0], floor: got[1], what: "write and fsync of a new file"})
 	}
 	return nil
 }

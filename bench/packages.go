@@ -20,7 +20,7 @@ type packageFigure struct {
 	of     string // benchmark, with its sub-benchmark
 	floor  string
 	what   string
-	target float64 // ns
+	target float64 // ns; 0: none was set
 }
 
 var benchmarked = []struct {
@@ -30,7 +30,7 @@ var benchmarked = []struct {
 }{
 	{"token", "^Benchmark(Mint|MintCached|BareSignature|BareVerification|Verify)$", []packageFigure{
 		{"token minted", "Mint", "BareSignature", "an RSA signature", 5e6},
-		{"token from the cache", "MintCached", "BareSignature", "an RSA signature", 1e6},
+		{"token from the cache", "MintCached", "BareSignature", "an RSA signature", 0},
 		{"token verified, first time", "Verify/first", "BareVerification", "an RSA verification", 60e3},
 		{"token verified, again", "Verify/again", "BareVerification", "an RSA verification", 2e3},
 	}},
