@@ -32,7 +32,7 @@ const (
 // Kinds on the control socket. Payloads are JSON or empty.
 const (
 	kindStage  = 16 // to us: {"stage"}
-	kindReady  = 17 // to us: {"meta", "python"}
+	kindReady  = 17 // to us: {"meta", "raw", "python", "swagger"}
 	kindFailed = 18 // to us: {"stage", "code", "type", "message", "traceback"}; the process then ends
 	kindPing   = 19 // to the worker
 	kindPong   = 20 // to us, with the ping's id

@@ -46,7 +46,7 @@ type instance struct {
 
 	mu        sync.Mutex
 	stage     string
-	meta      bool // the script wants headers with its requests
+	said      ready // when it became ready
 	failure   *worker.ExitError
 	stopping  bool
 	abandoned bool // a request was given up while the script had it
@@ -56,6 +56,13 @@ type instance struct {
 }
 
 var _ worker.Instance = (*instance)(nil)
+
+// ready is what a worker says of its script when that can serve.
+type ready struct {
+	Meta    bool     // it wants the headers of its requests
+	Raw     bool     // it wants requests of all methods as they are
+	Swagger *schemas // nil if its input and output are not described
+}
 
 // launch starts the process and what watches it.
 func (r *Runtime) launch(spec worker.Spec, mark string) (*instance, error) {
@@ -188,11 +195,11 @@ func (i *instance) hear(f frame) error {
 		i.stage = said.Stage
 		i.mu.Unlock()
 	case kindReady:
-		var said struct{ Meta bool }
+		var said ready
 		if err := json.Unmarshal(f.payload, &said); err != nil {
 			return fmt.Errorf("%w: %w", errFrame, err)
 		}
-		i.becomeReady(said.Meta)
+		i.becomeReady(said)
 	case kindFailed:
 		failure := &worker.ExitError{}
 		if err := json.Unmarshal(f.payload, failure); err != nil {
@@ -205,13 +212,13 @@ func (i *instance) hear(f frame) error {
 	return nil
 }
 
-func (i *instance) becomeReady(meta bool) {
+func (i *instance) becomeReady(said ready) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.stage == worker.StageRun || i.failure != nil {
 		return
 	}
-	i.stage, i.meta = worker.StageRun, meta
+	i.stage, i.said = worker.StageRun, said
 	close(i.ready)
 }
 

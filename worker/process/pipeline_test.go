@@ -131,7 +131,7 @@ func TestDoneIsToldOnceWhateverComes(t *testing.T) {
 	told := make(chan time.Duration, 10)
 	done := func(busy time.Duration) { told <- busy }
 	for name, req := range map[string]*worker.Request{
-		"health": {Method: "GET", Path: "/"}, "unknown": {Method: "GET", Path: "/x"}, "bad query": {Method: "GET", Path: "/score", RawQuery: "a=%zz"},
+		"health": {Method: "GET", Path: "/"}, "unknown": {Method: "GET", Path: "/x"}, "not run": {Method: "HEAD", Path: "/score"},
 	} {
 		req.Done = done
 		score(t, i, req)

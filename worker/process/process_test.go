@@ -196,7 +196,6 @@ func TestBrokenScriptSaysWhy(t *testing.T) {
 		{"no init", "def run(data): pass\n", "import", worker.CodeFunctionNotFound, "", "does not define init()", ""},
 		{"run without data", "def init(): pass\ndef run(request_headers): pass\n", "import", worker.CodeImportError, "", "no parameter for the input data", ""},
 		{"run with kwargs", "def init(): pass\ndef run(**data): pass\n", "import", worker.CodeImportError, "", "**kwargs", ""},
-		{"raw http", "import azureml.contrib.services.aml_request\n", "import", worker.CodeImportError, "ModuleNotFoundError", "not supported yet", ""},
 		{"init raises", "def init():\n    open('/nowhere/model.pkl')\ndef run(d): pass\n", "init", worker.CodeInitFailed, "FileNotFoundError", "init() raised FileNotFoundError", "line 2, in init"},
 		{"exit in init", "import sys\ndef init(): sys.exit(5)\ndef run(d): pass\n", "init", worker.CodeInitFailed, "SystemExit", "sys.exit(5)", "in init"},
 		{"init dies", "import os\ndef init():\n    print('last words', flush=True)\n    os._exit(7)\ndef run(d): pass\n", "init", worker.CodeInitFailed, "", "exit status 7", "last words"},
@@ -356,9 +355,9 @@ def is_schema_decorated(f): return getattr(f, "marked", False)
 	}{
 		{`{"rows": [1, 2]}`, "application/json; charset=utf-8", 200, "[2, 4]"},
 		{`{"rows": [1], "factor": 3, "more": 1}`, "application/json", 200, "[3]"},
-		{`{"factor": 3}`, "application/json", 400, "lacks the parameter 'rows'"},
-		{`[1]`, "application/json", 400, "not a JSON object"},
-		{`{`, "application/json", 400, "not JSON"},
+		{`{"factor": 3}`, "application/json", 400, "A value is not provided for the 'rows' parameter."},
+		{`[1]`, "application/json", 400, "should be a JSON dictionary"},
+		{`{`, "application/json", 400, "could not be decoded as JSON"},
 		{`{"rows": [1]}`, "text/plain", 415, "Expects Content-Type to be application/json"},
 	} {
 		req := post(c.body)
@@ -384,8 +383,10 @@ func TestOtherRoutes(t *testing.T) {
 	}{
 		{"GET", "/", "", 200, "Healthy"},
 		{"OPTIONS", "/score", "", 200, ""},
-		{"GET", "/score", "a=1&b=[1,2]&c=x&d=null&e=y&e=2", 200, `"{\"a\":1,\"b\":[1,2],\"c\":\"x\",\"d\":null,\"e\":[\"y\",2]}"`},
-		{"GET", "/score", "a=%zz", 400, `The query is malformed`},
+		{"GET", "/score", "a=1&b=[1,2]&c=x&d=null&e=y&e=2", 200, `"{\"a\": 1, \"b\": [1, 2], \"c\": \"x\", \"d\": null, \"e\": [\"y\", 2]}"`},
+		{"GET", "/score", "a=%zz", 200, `%zz`},
+		{"OPTIONS", "/", "", 200, ""},
+		{"HEAD", "/score", "", 405, "Method not allowed"},
 		{"GET", "/swagger.json", "", 200, `"swagger":"2.0"`},
 		{"GET", "/swagger.json", "version=3", 200, `"openapi":"3.0.3"`},
 		{"GET", "/swagger.json", "version=9", 404, `Swagger version [9] is not valid`},

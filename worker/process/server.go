@@ -49,8 +49,10 @@ func routes() []route {
 	return []route{
 		{"/", []string{http.MethodGet, http.MethodHead}, (*instance).serveHealth, false},
 		{"/score", []string{http.MethodPost, http.MethodGet}, (*instance).serveScore, true},
-		{"/score", []string{http.MethodOptions}, (*instance).serveOptions, true},
-		{"/swagger.json", []string{http.MethodGet}, (*instance).serveSwagger, true},
+		{"/score", []string{http.MethodOptions, http.MethodHead}, (*instance).serveOther, true},
+		{"/swagger.json", []string{http.MethodGet, http.MethodHead}, (*instance).serveSwagger, true},
+		{"/", []string{http.MethodOptions}, (*instance).serveAllow, false},
+		{"/swagger.json", []string{http.MethodOptions}, (*instance).serveAllow, false},
 	}
 }
 
@@ -84,9 +86,9 @@ func (i *instance) route(ctx context.Context, req *exchange) (*worker.Response, 
 		}
 	}
 	if known {
-		return message(http.StatusMethodNotAllowed, "The method "+req.Method+" is not allowed for "+req.Path+"."), nil
+		return failed(message(http.StatusMethodNotAllowed, "The method "+req.Method+" is not allowed for "+req.Path+"."), false), nil
 	}
-	return message(http.StatusNotFound, "There is nothing at "+req.Path+". The script is served at /score."), nil
+	return failed(message(http.StatusNotFound, "There is nothing at "+req.Path+". The script is served at /score."), false), nil
 }
 
 // serve checks and adds the ids, and logs the request.
@@ -172,19 +174,38 @@ func (i *instance) serveHealth(context.Context, *exchange) (*worker.Response, er
 	return text("Healthy"), nil
 }
 
-func (i *instance) serveOptions(context.Context, *exchange) (*worker.Response, error) {
-	return text(""), nil
+// described is what the script has said of itself; it is valid once ready.
+func (i *instance) described() ready {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.said
+}
+
+// serveOther answers for the script to methods that do not run it, unless it
+// wants to see them itself.
+func (i *instance) serveOther(ctx context.Context, req *exchange) (*worker.Response, error) {
+	switch {
+	case i.described().Raw:
+		return i.serveScore(ctx, req)
+	case req.Method == http.MethodOptions:
+		return failed(text(""), false), nil
+	}
+	return failed(message(http.StatusMethodNotAllowed, "Method not allowed"), false), nil
+}
+
+func (i *instance) serveAllow(context.Context, *exchange) (*worker.Response, error) {
+	resp := text("")
+	put(resp.Header, "Allow", "GET, HEAD, OPTIONS")
+	return resp, nil
 }
 
 // serveScore runs the script.
 func (i *instance) serveScore(ctx context.Context, req *exchange) (*worker.Response, error) {
-	body := req.Body
+	body, described := req.Body, i.described()
 	switch {
+	case described.Raw:
 	case req.Method == http.MethodGet:
-		var err error
-		if body, err = queryBody(req.RawQuery); err != nil {
-			return failed(message(http.StatusBadRequest, "The query is malformed: "+err.Error()), false), nil
-		}
+		body = nil // the query stands for it
 	case isForm(req.Request) && len(body) > 0:
 		// The real server's web framework takes a form's body for itself.
 		i.console.say("W", "azmlinfsrv", "The request's Content-Type is a form's, so run() gets an empty text, as on Azure. Send application/json.")
@@ -193,7 +214,11 @@ func (i *instance) serveScore(ctx context.Context, req *exchange) (*worker.Respo
 	if len(body) > maxBody {
 		return failed(message(http.StatusRequestEntityTooLarge, fmt.Sprintf("The request body has %d bytes, more than %d.", len(body), maxBody)), false), nil
 	}
-	meta, err := i.metaOf(req.Request)
+	var meta []byte
+	var err error
+	if described.Meta || req.Method == http.MethodGet {
+		meta, err = metaOf(req.Request, len(body))
+	}
 	if err != nil {
 		return failed(message(http.StatusRequestHeaderFieldsTooLarge, err.Error()), false), nil
 	}
@@ -220,52 +245,28 @@ func drawAnswer(a answer) *worker.Response {
 		resp.RunTime = a.runTime
 		put(resp.Header, headerRunTime, strconv.FormatFloat(milliseconds(a.runTime), 'f', 3, 64))
 	}
+	if a.header != nil && a.flags&flagFailed == 0 {
+		return resp // the script's own, which says what it wants
+	}
 	return failed(resp, a.flags&flagFailed != 0)
 }
 
-// metaOf is what goes with the body, if the script wants it.
-func (i *instance) metaOf(req *worker.Request) ([]byte, error) {
-	i.mu.Lock()
-	wanted := i.meta
-	i.mu.Unlock()
-	if !wanted {
-		return nil, nil
-	}
-	headers := make(map[string]string, len(req.Header)+1)
+// metaOf is what goes with a body of that size to a script that wants it.
+func metaOf(req *worker.Request, size int) ([]byte, error) {
+	headers := make(map[string]string, len(req.Header)+2)
 	for name, values := range req.Header {
 		headers[name] = strings.Join(values, ",")
 	}
 	headers[headerRequestID] = req.ID
+	if size > 0 || req.Method == http.MethodPost {
+		headers["Content-Length"] = strconv.Itoa(size)
+	}
 	kind, _, _ := mime.ParseMediaType(req.Header.Get("Content-Type"))
-	meta, err := json.Marshal(map[string]any{"method": req.Method, "type": kind, "headers": headers})
+	meta, err := json.Marshal(map[string]any{"method": req.Method, "type": kind, "headers": headers, "path": req.Path, "query": req.RawQuery})
 	if err == nil && len(meta) > maxMeta {
 		err = fmt.Errorf("the request headers have more than %d bytes", maxMeta)
 	}
 	return meta, err
-}
-
-// queryBody makes the JSON object that stands for a GET's query. A value that
-// is JSON is taken as that, any other as a text; a repeated name is a list.
-func queryBody(query string) ([]byte, error) {
-	values, err := url.ParseQuery(query)
-	if err != nil {
-		return nil, err
-	}
-	object := make(map[string]any, len(values))
-	for name, list := range values {
-		parsed := make([]any, len(list))
-		for n, value := range list {
-			parsed[n] = value
-			if json.Valid([]byte(value)) {
-				parsed[n] = json.RawMessage(value)
-			}
-		}
-		object[name] = parsed
-		if len(parsed) == 1 {
-			object[name] = parsed[0]
-		}
-	}
-	return json.Marshal(object)
 }
 
 func isForm(req *worker.Request) bool {
@@ -283,7 +284,8 @@ func text(body string) *worker.Response {
 
 // message is the body that the inference server gives to its own errors.
 func message(status int, body string) *worker.Response {
-	data, _ := json.Marshal(map[string]string{"message": body}) // texts cannot fail
+	data, _ := json.Marshal(body) // a text cannot fail
+	data = append(append([]byte(`{"message": `), data...), '}')
 	return &worker.Response{Status: status, Body: data, Header: http.Header{"Content-Type": {json8}}}
 }
 

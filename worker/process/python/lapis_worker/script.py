@@ -12,10 +12,14 @@ import traceback
 from types import ModuleType, TracebackType
 from typing import Any, Callable
 
+from . import web
+
 IMPORT_ERROR = "UserScriptImportError"
 INIT_FAILED = "UserScriptInitFailed"
 NOT_FOUND = "UserScriptFunctionNotFound"
 TRACE_LIMIT = 48 << 10
+
+SWAGGER_LIMIT = 512 << 10
 
 logger = logging.getLogger("azmlinfsrv.user_script")
 
@@ -68,7 +72,10 @@ class Script:
         if any(parameter.kind not in plain for parameter in parameters):
             raise Failure("import", IMPORT_ERROR, "run() must not take positional-only parameters, *args or **kwargs.")
         self.wants_headers = any(parameter.name == "request_headers" for parameter in parameters)
-        self.wants_meta = self.wants_headers or self._schema
+        self.raw = web.wanted()
+        self.web: web.Web | None = None
+        if self.raw and self._schema:
+            raise Failure("import", IMPORT_ERROR, "run() cannot be under both @rawhttp and @input_schema.")
         self._parameters = [parameter for parameter in parameters if parameter.name != "request_headers"]
         if not self._parameters:
             raise Failure("import", IMPORT_ERROR, "run() takes no parameter for the input data. Write it as run(data).")
@@ -87,37 +94,80 @@ class Script:
             raise Failure("init", INIT_FAILED, f"init() raised {said(error)}", error) from None
         logger.info("init() has returned")
 
-    def arguments(self, packed: bytes, body: bytes) -> dict[str, Any]:
-        """Turn a request into run()'s arguments, or raise BadInput. Packed is what goes with the body, as JSON."""
+    def finish(self) -> None:
+        """Look, after init(), what the script wants with its requests."""
+        if self.raw or "flask" in sys.modules:
+            try:
+                self.web = web.Web()
+            except ImportError as error:
+                raise Failure("import", IMPORT_ERROR, str(error)) from None
+        self.wants_meta = self.wants_headers or self._schema or self.web is not None
+
+    def swagger(self) -> dict[str, Any] | None:
+        """Return the schemas of @input_schema and @output_schema, with the versions of Swagger that can tell them."""
+        if not self._schema:
+            return None
+        from inference_schema import schema_util as known
+
         try:
-            text = str(body, "utf-8")
-        except UnicodeDecodeError as error:
-            raise BadInput(400, f"The request body is not UTF-8: {error}") from None
-        if not self.wants_meta:
-            return {self._first: text}
-        meta = json.loads(packed) if packed else {}
-        arguments = self._from_object(meta, text) if self._schema else {self._first: text}
+            found = {"input": known.get_input_schema(self.run), "output": known.get_output_schema(self.run)}
+            found["versions"] = list(known.get_supported_versions(self.run))
+            size = len(json.dumps(found))
+        except Exception as error:
+            logger.warning("The script's schemas cannot be read, so /swagger.json lacks them: %s", said(error))
+            return None
+        if size > SWAGGER_LIMIT:
+            logger.warning("The script's schemas have %d bytes, too many for /swagger.json. Use smaller samples.", size)
+            return None
+        return found
+
+    def arguments(self, meta: dict[str, Any], body: bytes, request: Any) -> dict[str, Any]:
+        """Turn a request into run()'s arguments, or raise BadInput."""
+        if self.raw:
+            arguments = {self._first: request}
+        elif self._schema:
+            arguments = self._from_object(meta, body)
+        elif meta.get("method") == "GET":
+            arguments = {self._first: json.dumps(web.query(meta.get("query", "")))}
+        else:
+            arguments = {self._first: _text(body)}
         if self.wants_headers:
             arguments["request_headers"] = meta.get("headers", {})
         return arguments
 
-    def _from_object(self, meta: dict[str, Any], text: str) -> dict[str, Any]:
+    def _from_object(self, meta: dict[str, Any], body: bytes) -> dict[str, Any]:
         """Take the arguments of a run() under @input_schema from a JSON object."""
-        if meta.get("method") != "GET" and meta.get("type") != "application/json":
-            raise BadInput(415, "Expects Content-Type to be application/json")
-        try:
-            data = json.loads(text)
-        except ValueError as error:
-            raise BadInput(400, f"The request body is not JSON: {error}") from None
-        if not isinstance(data, dict):
-            raise BadInput(400, "The request body is not a JSON object with the parameters of run() as its names.")
+        data = web.query(meta.get("query", "")) if meta.get("method") == "GET" else _object(meta.get("type", ""), body)
         arguments = {}
         for parameter in self._parameters:
-            if parameter.name in data:
-                arguments[parameter.name] = data[parameter.name]
-            elif parameter.default is inspect.Parameter.empty:
-                raise BadInput(400, f"The request body lacks the parameter {parameter.name!r} of run().")
+            # A default is given too: the decorators count on all parameters.
+            value = data.get(parameter.name, parameter.default)
+            if value is inspect.Parameter.empty:
+                raise BadInput(400, f"A value is not provided for the {parameter.name!r} parameter.")
+            arguments[parameter.name] = value
         return arguments
+
+
+def _object(kind: str, body: bytes) -> dict[str, Any]:
+    if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
+        raise BadInput(415, "Expects Content-Type to be application/json")
+    text = _text(body)
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        if not text:
+            raise BadInput(400, "POST body is empty. Expecting a JSON dictionary.") from None
+        raise BadInput(400, f"POST body could not be decoded as JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise BadInput(400, "POST body should be a JSON dictionary.")
+    return data
+
+
+def _text(body: bytes) -> str:
+    try:
+        return str(body, "utf-8")
+    except UnicodeDecodeError as error:
+        raise BadInput(400, f"Input cannot be decoded as UTF-8: {error}") from None
 
 
 def load(app_root: str, name: str) -> Script:
@@ -133,7 +183,6 @@ def load(app_root: str, name: str) -> Script:
     for wanted in ("init", "run"):
         if not callable(getattr(module, wanted, None)):
             raise Failure("import", NOT_FOUND, f"The scoring script {name} does not define {wanted}().")
-    _refuse_raw_http(name)
     # A driver module forwards to the real script, but loses its decorators.
     driven = getattr(module, "driver_module", None)
     run = driven.run if isinstance(driven, ModuleType) and hasattr(driven, "run") else module.run
@@ -170,16 +219,7 @@ def _execute(path: str) -> ModuleType:
 def _hint(error: BaseException) -> str:
     if not isinstance(error, ModuleNotFoundError) or not error.name:
         return ""
-    if error.name == "azureml" or error.name.startswith("azureml.contrib"):
-        return ". Raw HTTP scripts (azureml.contrib.services) are not supported yet."
     return f". Add the package that provides {error.name.split('.')[0]} to the environment's conda file."
-
-
-def _refuse_raw_http(name: str) -> None:
-    for module in list(sys.modules.values()):
-        if getattr(module, "__name__", "").endswith("aml_request") and getattr(module, "_rawHttpRequested", False):
-            message = f"run() of {name} is under @rawhttp, which is not supported yet. run(data) gets the body as text."
-            raise Failure("import", IMPORT_ERROR, message)
 
 
 def _schema_decorated(run: Callable[..., Any]) -> bool:

@@ -11,7 +11,7 @@ import threading
 import time
 from typing import Any, List, Optional, Tuple
 
-from . import console, frames, script
+from . import console, frames, script, web
 
 INTERNAL = "An unexpected internal error occurred. Check the logs for more info."
 RUN_RAISED = "An unexpected error occurred in scoring script. Check the logs for more info."
@@ -44,14 +44,17 @@ def main(app_root: str, name: str) -> None:
     signal.signal(signal.SIGTERM, _stop)
     threading.Thread(target=_control, args=(control, turn), name="lapis-control", daemon=True).start()
     console.setup(app_root, name)
+    web.offer()
     try:
         control.send_json(frames.STAGE, {"stage": "import"})
         loaded = script.load(app_root, name)
         control.send_json(frames.STAGE, {"stage": "init"})
         loaded.init()
+        loaded.finish()
     except script.Failure as failure:
         _fail(control, failure)
-    control.send_json(frames.READY, {"meta": loaded.wants_meta, "python": platform.python_version()})
+    ready = {"meta": loaded.wants_meta, "raw": loaded.raw, "python": platform.python_version()}
+    control.send_json(frames.READY, dict(ready, swagger=loaded.swagger()))
     _serve(data, loaded, turn)
 
 
@@ -114,9 +117,25 @@ def _serve(data: frames.Data, loaded: script.Script, turn: Turn) -> None:
 _Answer = Tuple[int, bytes, int, int, Optional[List[Any]]]
 
 
-def _answer(loaded: script.Script, meta: bytes, body: bytes) -> _Answer:
+def _answer(loaded: script.Script, packed: bytes, body: bytes) -> _Answer:
+    """Run the script on a request. Packed is what goes with the body, as JSON."""
+    if not packed:
+        return _run(loaded, {}, body, None)
+    meta = json.loads(packed)
+    if loaded.web is None:
+        return _run(loaded, meta, body, None)
     try:
-        arguments = loaded.arguments(meta, body)
+        context = loaded.web.context(meta, body)
+        with context:
+            return _run(loaded, meta, body, context.request)
+    except Exception as error:  # run()'s own are caught below
+        console.logger.error("The request cannot be made one of Flask's: %s", script.said(error))
+        return 500, _message(INTERNAL), 0, 0, None
+
+
+def _run(loaded: script.Script, meta: dict[str, Any], body: bytes, request: Any) -> _Answer:
+    try:
+        arguments = loaded.arguments(meta, body, request)
     except script.BadInput as error:
         return error.status, _message(str(error)), 0, 0, None
     start = time.perf_counter_ns()
@@ -133,20 +152,18 @@ def _answer(loaded: script.Script, meta: bytes, body: bytes) -> _Answer:
         return 500, _message(RUN_RAISED), frames.RUN_FAILED, 0, None
     spent = time.perf_counter_ns() - start
     try:
-        return _draw(output, spent)
+        return _draw(output, spent, request)
     except Exception as error:
-        console.logger.error("run() returned what cannot be sent as JSON: %s", script.said(error))
+        console.logger.error("run() returned what cannot be sent: %s", script.said(error))
         return 500, _message(INTERNAL), 0, 0, None
 
 
-def _draw(output: Any, spent: int) -> _Answer:
+def _draw(output: Any, spent: int, request: Any) -> _Answer:
     """Draw what run() returned: a response object as it is, anything else as JSON."""
     status, flags, headers = 200, frames.RAN, None
     if hasattr(output, "get_data") and hasattr(output, "status_code"):
-        headers = [[str(name), str(value)] for name, value in output.headers.items()]
-        status, body = int(output.status_code), output.get_data()
-        if status >= 500:
-            flags |= frames.RUN_FAILED
+        status, body, headers = web.unpack(output, getattr(request, "environ", None))
+        flags |= frames.RUN_FAILED if status >= 500 else 0
     else:
         body = b"{}" if output is None else json.dumps(output).encode()
     if len(body) > frames.MAX_BODY:
