@@ -10,7 +10,9 @@ import (
 	"net/url"
 	"os"
 	"path"
+	"path/filepath"
 	"strings"
+	"syscall"
 
 	"lapis/fault"
 	"lapis/identity"
@@ -98,10 +100,18 @@ func (f *fetcher) list(ctx context.Context, host, prefix, marker string) (blobLi
 }
 
 func (f *fetcher) download(ctx context.Context, host, blob string, root *os.Root, name string) (int64, error) {
-	if dir := path.Dir(name); dir != "." {
-		if err := root.MkdirAll(dir, 0o700); err != nil {
-			return 0, err
-		}
+	folder, marker := strings.CutSuffix(name, "/") // an empty blob that some tools mark a folder by
+	if !filepath.IsLocal(folder) || path.Clean(folder) != folder {
+		return 0, badBlobName(blob)
+	}
+	if !marker {
+		folder = path.Dir(name)
+	}
+	if err := root.MkdirAll(folder, 0o700); err != nil {
+		return 0, noPlace(blob, err)
+	}
+	if marker {
+		return 0, nil
 	}
 	body, err := f.get(ctx, host+"/"+(&url.URL{Path: blob}).EscapedPath())
 	if err != nil {
@@ -110,10 +120,25 @@ func (f *fetcher) download(ctx context.Context, host, blob string, root *os.Root
 	defer func() { _ = body.Close() }()
 	out, err := root.OpenFile(name, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
-		return 0, fmt.Errorf("writing %q: %w", name, err)
+		return 0, noPlace(blob, err)
 	}
 	n, err := io.Copy(out, body)
 	return n, errors.Join(err, out.Close())
+}
+
+// noPlace tells names that cannot all be files, as one is the folder of another
+// (the user's to mend), from failures of our own disk.
+func noPlace(blob string, err error) error {
+	for _, clash := range []error{syscall.EEXIST, syscall.EISDIR, syscall.ENOTDIR, syscall.ENAMETOOLONG} {
+		if errors.Is(err, clash) {
+			return badBlobName(blob)
+		}
+	}
+	return fmt.Errorf("writing the blob %q: %w", blob, err)
+}
+
+func badBlobName(blob string) error {
+	return fault.E(fault.Invalid, "BadArgument", "The blob '%s' cannot be made a file: its name leads out of the folder, is too long, or is the folder of another. Register the asset again without it.", blob)
 }
 
 // get asks with the identity's token; a refusal keeps what storage said.
