@@ -94,14 +94,20 @@ func run(ctx context.Context, o options) (err error) {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
 	}
+	var floors []float64
 	for range o.rounds {
+		least, err := floor(ctx, python, dir)
+		if err != nil {
+			return err
+		}
+		floors = append(floors, least)
 		for _, s := range stacks {
 			if err := s.sample(ctx, o); err != nil {
 				return fmt.Errorf("%s: %w", s.name, err)
 			}
 		}
 	}
-	print(stacks)
+	print(stacks, middle(floors))
 	return nil
 }
 
@@ -136,7 +142,8 @@ func (s *stack) sample(ctx context.Context, o options) error {
 	return nil
 }
 
-func print(stacks []*stack) {
+func print(stacks []*stack, floor float64) {
+	fmt.Printf("%-30s %32s CPU %6.1f us/call\n", "run() alone", "", floor)
 	for _, s := range stacks {
 		front, python := middle(s.front), middle(s.python)
 		fmt.Printf("%-30s %8.0f req/s  p50 %6.0f us  CPU %6.1f us/request (parent %.1f, worker %.1f)\n",
@@ -146,7 +153,8 @@ func print(stacks []*stack) {
 		return
 	}
 	ours, theirs := stacks[0], stacks[1]
-	fmt.Printf("CPU a request 1/%.1f\n", (middle(theirs.front)+middle(theirs.python))/(middle(ours.front)+middle(ours.python)))
+	spent, reference := middle(ours.front)+middle(ours.python), middle(theirs.front)+middle(theirs.python)
+	fmt.Printf("CPU a request 1/%.1f; without run() 1/%.1f\n", reference/spent, (reference-floor)/max(spent-floor, 1))
 	fmt.Printf("ratio %.1f\n", middle(ours.rates)/middle(theirs.rates))
 }
 
