@@ -242,7 +242,11 @@ func (c *conn) Read(p []byte) (int, error) {
 		c.head = c.head[n:]
 		return n, nil
 	}
-	return c.Conn.Read(p)
+	n, err := c.Conn.Read(p)
+	if n > 0 && c.connect != "" {
+		ackNow(c.Conn)
+	}
+	return n, err
 }
 
 func (c *conn) Close() error {
