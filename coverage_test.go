@@ -19,6 +19,7 @@ import (
 	"lapis/login"
 	"lapis/msi"
 	"lapis/registry"
+	"lapis/resource"
 	"lapis/scoring"
 )
 
@@ -189,7 +190,9 @@ func rowsOfType(t *testing.T, cells []string) []string {
 		}
 	}
 	var rows []string
-	add := func(method, path, verb string) { rows = append(rows, method+" | "+path+" | "+name+"/"+verb) }
+	add := func(method, path, verb string) {
+		rows = append(rows, method+" | "+path+" | "+resource.ActionOf(name, verb))
+	}
 	for verb := range strings.SplitSeq(cells[1], ", ") {
 		switch verb {
 		case "read":

@@ -112,7 +112,7 @@ func (s *Server) openFaces(context.Context) error {
 		suffix: []suffixFace{
 			{".blob.core.windows.net", data}, {".blob.core." + own, data},
 			{".azurecr.io", images}, {".azurecr." + own, images},
-			{".inference.ml.azure.com", s.front},
+			{scoringDomain, s.front}, {".inference.ml." + own, s.ownScoring()},
 		},
 	}
 	egress := gateway.EgressAllow
@@ -123,6 +123,20 @@ func (s *Server) openFaces(context.Context) error {
 		Face: s.faces.of, CA: s.ca, Egress: egress, Upstream: gateway.UpstreamFromEnvironment(), Log: s.cfg.Log,
 	})
 	return nil
+}
+
+// scoringDomain ends the names under which endpoints are scored.
+const scoringDomain = ".inference.ml.azure.com"
+
+// ownScoring answers scoring under the platform's own names: the front knows
+// endpoints by Azure's.
+func (s *Server) ownScoring() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name, _, _ := strings.Cut(r.Host, ".inference.ml.")
+		known := r.Clone(r.Context())
+		known.Host = name + scoringDomain
+		s.front.ServeHTTP(w, known)
+	})
 }
 
 func (s *Server) authenticateARM(ctx context.Context, raw string) (resource.Caller, error) {
@@ -177,7 +191,7 @@ func (s *Server) registryOf(ctx context.Context, host string) (registry.Registry
 func (s *Server) extraRoutes() []arm.Route {
 	return []arm.Route{s.resetRoute(), {
 		Method: http.MethodPost, Path: "/subscriptions/{subscription}/providers/Microsoft.Storage/checkNameAvailability",
-		Scope: "/subscriptions/{subscription}", Action: "Microsoft.Storage/checknameavailability/read",
+		Scope: "/subscriptions/{subscription}", Action: "Microsoft.Storage/checknameavailability/read", Version: arm.Versioned,
 		Handle: func(r *arm.Request) (arm.Answer, error) {
 			data, err := io.ReadAll(io.LimitReader(r.Body, 64<<10))
 			if err != nil {

@@ -298,6 +298,15 @@ func TestWhatIsNotSupportedIsRefusedByName(t *testing.T) {
 	refused("PrivateEndpointNotSupported", path, version, body)
 	path, version, body = account(object{"type": "SystemAssigned"})
 	refused("IdentityNotSupported", path, version, body)
+	for _, closed := range []object{{"networkAcls": object{"defaultAction": "Deny"}}, {"publicNetworkAccess": "Disabled"}} {
+		path, version, body = account(nil)
+		body["properties"] = closed
+		refused("NetworkRulesNotSupported", path, version, body)
+	}
+	images := p.group() + "/providers/Microsoft.ContainerRegistry/registries/refused1"
+	for name, code := range map[string]string{"adminUserEnabled": "AdminUserNotSupported", "anonymousPullEnabled": "AnonymousPullNotSupported"} {
+		refused(code, images, "2023-07-01", object{"location": p.info.Location, "sku": object{"name": "Basic"}, "properties": object{name: true}})
+	}
 	path, version, body = deployment("environmentId", "azureml://registries/azureml/environments/sklearn-1.5/versions/1")
 	refused("RegistriesNotSupported", path, version, body)
 	datastore := func(change object) object {

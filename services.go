@@ -37,6 +37,7 @@ func (s *Server) openServices(ctx context.Context) error {
 	s.operations = operation.New(operation.Config{Store: s.store, Kinds: kinds, Now: s.cfg.Now, Rand: s.cfg.Rand, Log: s.cfg.Log})
 	s.tree = resource.NewTree(resource.Config{
 		Store: s.store, Operations: s.operations, Subscription: s.home.Subscription, Now: s.cfg.Now, Rand: s.cfg.Rand,
+		Forget: s.roles.RemoveScope,
 	})
 	if err := s.openData(ctx); err != nil {
 		return err
@@ -305,6 +306,15 @@ func (a accountContainers) Create(ctx context.Context, account, container string
 	}
 	c, err := a.s.blobs.CreateContainer(ctx, space, container, metadata)
 	return shownContainer(c), err
+}
+
+func (a accountContainers) SetMetadata(ctx context.Context, account, container string, metadata map[string]string) error {
+	space, err := a.space(ctx, account)
+	if err != nil {
+		return err
+	}
+	_, err = a.s.blobs.SetContainerMetadata(ctx, space, container, metadata, blob.Conditions{})
+	return err
 }
 
 func (a accountContainers) Get(ctx context.Context, account, container string) (storageaccount.Container, error) {

@@ -25,6 +25,9 @@ func (f *Face) authorizationRoutes() []Route {
 	}
 }
 
+// Versioned is the Version of rows that only want some api-version.
+func Versioned(version string) error { return required(version) }
+
 // required takes every api-version, but wants one: the bodies of roles are the
 // same in all that clients use.
 func required(version string) error {

@@ -7,6 +7,7 @@ import (
 	"lapis/armid"
 	"lapis/operation"
 	"lapis/rbac"
+	"lapis/resource"
 )
 
 // operationRoutes are where clients follow long-running operations. The row
@@ -46,7 +47,7 @@ func (f *Face) operationOf(r *Request) (operation.Operation, error) {
 		return op, err
 	}
 	return op, f.Roles.Require(r.Context(), rbac.Query{
-		PrincipalID: r.Caller.ObjectID, Action: target.Type() + "/read", Scope: target,
+		PrincipalID: r.Caller.ObjectID, Action: resource.ActionOf(target.Type(), "read"), Scope: target,
 	})
 }
 

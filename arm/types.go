@@ -24,7 +24,7 @@ const retryAfterMS = "200"
 // typeRoutes are the rows of one resource type.
 func (f *Face) typeRoutes(typ *resource.Type) []Route {
 	item, collection, parent := patterns(typ.Name)
-	actionOf := func(verb string) string { return typ.Name + "/" + verb }
+	actionOf := func(verb string) string { return resource.ActionOf(typ.Name, verb) }
 	rows := []Route{
 		{Method: http.MethodGet, Path: item, Action: actionOf("read"), Handle: f.get},
 		{Method: http.MethodHead, Path: item, Action: actionOf("read"), Handle: f.head},
@@ -241,7 +241,7 @@ func (f *Face) linked(r *Request) func(resource.Access) error {
 	return func(access resource.Access) error {
 		who := r.Caller.ObjectID
 		return f.Roles.RequireLinked(r.Context(),
-			rbac.Query{PrincipalID: who, Action: r.ID.Type() + "/write", Scope: r.ID},
+			rbac.Query{PrincipalID: who, Action: resource.ActionOf(r.ID.Type(), "write"), Scope: r.ID},
 			rbac.Query{PrincipalID: who, Action: access.Action, Scope: access.Scope})
 	}
 }

@@ -156,10 +156,10 @@ func (s *Service) Types() []resource.Type {
 func (s *Service) Kinds() map[string]operation.Kind {
 	return map[string]operation.Kind{
 		putEndpoint:      {Run: s.runPutEndpoint, Finish: resource.Finish},
-		deleteEndpoint:   {Run: s.runDeleteEndpoint, Finish: resource.FinishDelete},
+		deleteEndpoint:   s.Tree.DeleteKind(s.runDeleteEndpoint),
 		changeKeys:       {Run: s.runChangeKeys},
 		putDeployment:    {Run: s.runPutDeployment, Finish: resource.Finish},
-		deleteDeployment: {Run: s.runDeleteDeployment, Finish: resource.FinishDelete},
+		deleteDeployment: s.Tree.DeleteKind(s.runDeleteDeployment),
 	}
 }
 
@@ -171,6 +171,7 @@ type properties struct {
 	Compute       string            `json:"compute,omitempty"`
 	PublicNetwork string            `json:"publicNetworkAccess,omitempty"`
 	Properties    map[string]string `json:"properties"`
+	Description   string            `json:"description,omitempty"`
 	Keys          *givenKeys        `json:"keys"` // only ever read: kept and shown as null
 }
 

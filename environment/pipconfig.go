@@ -113,7 +113,7 @@ func (c pipConfig) pipEnviron(environ []string) []string {
 	env := without(pythonEnviron(environ), "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_PYTHON", "PIP_REQUIREMENT",
 		"PIP_EDITABLE", "PIP_DRY_RUN", "PIP_REPORT", "PIP_QUIET", "PIP_VERBOSE", "PIP_LOG")
 	for _, set := range [][2]string{{"PIP_USER", "0"}, {"PIP_REQUIRE_VIRTUALENV", "0"}, {"PIP_NO_INPUT", "1"},
-		{"PIP_DISABLE_PIP_VERSION_CHECK", "1"}, {"PIP_PROGRESS_BAR", "off"}, {"PIP_NO_COLOR", "1"}} {
+		{"PIP_DISABLE_PIP_VERSION_CHECK", "1"}, {"PIP_PROGRESS_BAR", "off"}, {"PIP_NO_COLOR", "1"}, {"PIP_ROOT_USER_ACTION", "ignore"}} {
 		env = with(env, set[0], set[1])
 	}
 	if links := c.findLinks(); len(links) > 0 {

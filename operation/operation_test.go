@@ -204,22 +204,39 @@ func TestCancelEndsWhatWorksOnATarget(t *testing.T) {
 	}
 }
 
-// What cannot be written as ended has not ended: it is open for the next start.
+// What cannot be written as ended has not ended: the store is asked again, and
+// what is still not written when the platform stops is open for the next start.
 func TestAnEndThatIsNotWrittenIsNoEnd(t *testing.T) {
-	st := memory.New()
-	broken := errors.New("disk full")
-	r := runner(st, map[string]operation.Kind{"work": {
-		Run:    func(context.Context, *operation.Run) error { return nil },
-		Finish: func(store.Tx, operation.Operation, error) error { return broken },
-	}})
-	id := begin(t, st, r).ID
-	if err := r.Wait(t.Context(), id); err == nil {
-		t.Error("it looks like success")
-	}
-	r.Close()
-	if op, err := r.Get(t.Context(), id); err != nil || op.Status.Done() {
-		t.Errorf("%+v %v", op, err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		st := memory.New()
+		failures := 3
+		r := runner(st, map[string]operation.Kind{"work": {
+			Run: func(context.Context, *operation.Run) error { return nil },
+			Finish: func(store.Tx, operation.Operation, error) error {
+				if failures--; failures >= 0 {
+					return errors.New("disk full")
+				}
+				return nil
+			},
+		}})
+		id := begin(t, st, r).ID
+		if op, err := r.Get(t.Context(), id); err != nil || op.Status.Done() {
+			t.Errorf("before it could be written: %+v %v", op, err)
+		}
+		if err := r.Wait(t.Context(), id); err != nil {
+			t.Error(err)
+		}
+		failures = 1 << 30
+		id = begin(t, st, r).ID
+		synctest.Wait()
+		r.Close()
+		if err := r.Wait(t.Context(), id); err == nil {
+			t.Error("it looks like success")
+		}
+		if op, err := r.Get(t.Context(), id); err != nil || op.Status.Done() {
+			t.Errorf("after the stop: %+v %v", op, err)
+		}
+	})
 }
 
 func TestFinishedOperationsAreForgottenAfterADay(t *testing.T) {

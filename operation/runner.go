@@ -202,18 +202,32 @@ func (r *Runner) run(ctx context.Context, op Operation) {
 		r.Log.Warn("operation did not succeed", "kind", op.Kind, "target", op.Target, "operation", op.ID, "error", err)
 	}
 	op.End = r.Now().UTC()
-	end := r.Store.Update(context.WithoutCancel(ctx), func(tx store.Tx) error {
-		if kind.Finish != nil {
-			if err := kind.Finish(tx, op, err); err != nil {
-				return err
+	r.finish(ctx, kind, op, err)
+}
+
+// finish writes the end of an operation. A store that cannot write, such as one
+// on a full disk, is asked again until the platform stops; the next start then
+// runs the operation anew.
+func (r *Runner) finish(ctx context.Context, kind Kind, op Operation, err error) {
+	for wait := time.Second; ; wait = min(2*wait, time.Minute) {
+		end := r.Store.Update(context.WithoutCancel(ctx), func(tx store.Tx) error {
+			if kind.Finish != nil {
+				if err := kind.Finish(tx, op, err); err != nil {
+					return err
+				}
 			}
+			_, err := table.Put(tx, op.ID, op, store.Any)
+			return err
+		})
+		if end == nil {
+			return
 		}
-		_, err := table.Put(tx, op.ID, op, store.Any)
-		return err
-	})
-	if end != nil {
-		r.Log.Error("the end of an operation could not be written; it runs again at the next start",
-			"kind", op.Kind, "operation", op.ID, "error", end)
+		r.Log.Error("the end of an operation could not be written", "kind", op.Kind, "operation", op.ID, "error", end, "next", wait)
+		select {
+		case <-r.ctx.Done():
+			return
+		case <-time.After(wait):
+		}
 	}
 }
 

@@ -297,6 +297,39 @@ func (s *Service) Unassign(ctx context.Context, scope armid.ID, name string) (a 
 	return a, true, nil
 }
 
+// RemoveScope deletes every assignment at a resource or resource group that
+// has been deleted, and below it: who may do what does not outlive what it was
+// about, or a new resource of the same name would begin with old grants. It is
+// idempotent. Scopes that are never deleted (the root, a subscription) are refused.
+func (s *Service) RemoveScope(ctx context.Context, scope armid.ID) error {
+	if scope.ResourceGroupName() == "" && !scope.IsResource() {
+		return fault.E(fault.Invalid, "InvalidScope", "The assignments at '%s' cannot be removed together.", scope)
+	}
+	var gone []Assignment
+	return s.update(ctx, func(tx store.Tx) error {
+		gone = nil
+		for g := range s.Snapshot().all {
+			a := *g.assignment
+			if !scope.Contains(a.Scope) {
+				continue
+			}
+			if err := tripleRecords().Delete(tx, tripleKey(a.PrincipalID, a.RoleID, a.Scope.Key()), store.Any); err != nil {
+				return err
+			}
+			if err := assignmentRecords().Delete(tx, a.Name, store.Any); err != nil {
+				return err
+			}
+			gone = append(gone, a)
+		}
+		return nil
+	}, func(snap *Snapshot) *Snapshot {
+		for _, a := range gone {
+			snap = snap.without(a)
+		}
+		return snap
+	})
+}
+
 // RemovePrincipal makes the assignments of a deleted principal give nothing,
 // for ever: object ids are never used again. The assignments stay and are
 // listed, as Azure does; Unassign removes them. It is idempotent.

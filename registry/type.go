@@ -67,6 +67,19 @@ func prepareRegistry(ctx context.Context, names resource.Names, d *resource.Draf
 	default:
 		return fault.E(fault.Invalid, "RegistrySkuInvalid", "The sku '%s' is none of Basic, Standard, Premium.", sku.Name).At("sku.name")
 	}
+	var props struct {
+		Admin     bool `json:"adminUserEnabled"`
+		Anonymous bool `json:"anonymousPullEnabled"`
+	}
+	if err := d.Next.Decode(&props); err != nil {
+		return fault.E(fault.Invalid, "InvalidRequestContent", "The properties are not of a registry's shape: %s.", err.Error()).At("properties")
+	}
+	if props.Admin {
+		return fault.E(fault.NotImplemented, "AdminUserNotSupported", "A registry's admin user is not supported; use an identity with AcrPull or AcrPush.").At("properties.adminUserEnabled")
+	}
+	if props.Anonymous {
+		return fault.E(fault.NotImplemented, "AnonymousPullNotSupported", "Pulling without a credential is not supported; use an identity with AcrPull.").At("properties.anonymousPullEnabled")
+	}
 	var err error
 	if d.Next.SKU, err = json.Marshal(map[string]string{"name": sku.Name, "tier": sku.Name}); err != nil {
 		return err

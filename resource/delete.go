@@ -30,7 +30,10 @@ func (t *Tree) Delete(ctx context.Context, id armid.ID, caller Caller) (*operati
 		return nil, err
 	}
 	if typ.Virtual != nil {
-		return nil, typ.Virtual.Delete(ctx, id)
+		if err := typ.Virtual.Delete(ctx, id); err != nil {
+			return nil, err
+		}
+		return nil, t.forget(ctx, id)
 	}
 	if typ.Remove != nil {
 		if err := typ.Remove(ctx, r); err != nil {
@@ -43,7 +46,35 @@ func (t *Tree) Delete(ctx context.Context, id armid.ID, caller Caller) (*operati
 	if _, err := t.DeleteBelow(ctx, id, caller); err != nil {
 		return nil, err
 	}
-	return nil, t.Store.Update(ctx, func(tx store.Tx) error { return Delete(tx, id) })
+	if err := t.forget(ctx, id); err != nil {
+		return nil, err
+	}
+	return nil, t.Drop(ctx, id)
+}
+
+func (t *Tree) forget(ctx context.Context, id armid.ID) error {
+	if t.Forget == nil {
+		return nil
+	}
+	return t.Forget(ctx, id)
+}
+
+// DeleteKind is the kind of operation that deletes a resource: run takes apart
+// what it holds, then the record goes with what others keep about it.
+func (t *Tree) DeleteKind(run func(context.Context, *operation.Run) error) operation.Kind {
+	return operation.Kind{
+		Run: func(ctx context.Context, r *operation.Run) error {
+			if err := run(ctx, r); err != nil {
+				return err
+			}
+			id, err := armid.Parse(r.Target)
+			if err != nil {
+				return err
+			}
+			return t.forget(ctx, id)
+		},
+		Finish: FinishDelete,
+	}
 }
 
 // beginDelete marks the resource and starts the operation that ends it. A

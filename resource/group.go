@@ -38,7 +38,7 @@ func Group() Type {
 
 // GroupKinds are the operations of resource groups.
 func (t *Tree) GroupKinds() map[string]operation.Kind {
-	return map[string]operation.Kind{groupDelete: {Run: t.emptyGroup, Finish: FinishDelete}}
+	return map[string]operation.Kind{groupDelete: t.DeleteKind(t.emptyGroup)}
 }
 
 // emptyGroup deletes everything in a group, in rounds, as some resources can

@@ -23,6 +23,9 @@ type Config struct {
 	Subscription string // the only one there is
 	Now          func() time.Time
 	Rand         io.Reader
+	// Forget drops what others keep about a resource that is being deleted, such
+	// as role assignments. It may be called again. Nil: nothing is kept.
+	Forget func(ctx context.Context, id armid.ID) error
 }
 
 // Tree keeps the resources of every registered type.

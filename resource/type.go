@@ -137,6 +137,15 @@ func (c Call) DecodeBody(into any) error {
 // Collection is the last segment of the type's name.
 func (t Type) Collection() string { return t.Name[strings.LastIndexByte(t.Name, '/')+1:] }
 
+// ActionOf names the action of a verb on a type, such as read: the type's name
+// and the verb, but for resource groups, whose actions have a name of their own.
+func ActionOf(typeName, verb string) string {
+	if strings.EqualFold(typeName, GroupType) {
+		typeName = "Microsoft.Resources/subscriptions/resourceGroups"
+	}
+	return typeName + "/" + verb
+}
+
 // ParentType is the type of the resource that holds one of this type, or "".
 func (t Type) ParentType() string {
 	if strings.Count(t.Name, "/") < 2 {

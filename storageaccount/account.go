@@ -138,6 +138,10 @@ func checkName(name string) error {
 // known are the properties that the platform reads.
 type known struct {
 	AllowSharedKeyAccess *bool `json:"allowSharedKeyAccess"`
+	NetworkACLs          struct {
+		DefaultAction string `json:"defaultAction"`
+	} `json:"networkAcls"`
+	PublicNetworkAccess string `json:"publicNetworkAccess"`
 }
 
 // checkShape refuses what could not be read back, and what would be answered
@@ -151,6 +155,13 @@ func checkShape(r *resource.Resource) error {
 		return fault.E(fault.NotImplemented, "IdentityNotSupported", "Storage accounts with an identity are not supported yet; leave 'identity' out.").At("identity")
 	}
 	r.Identity = nil
+	// A rule that is kept and not enforced would be believed.
+	if strings.EqualFold(p.NetworkACLs.DefaultAction, "Deny") {
+		return fault.E(fault.NotImplemented, "NetworkRulesNotSupported", "Network rules are not supported yet; networkAcls.defaultAction can be Allow.").At("properties.networkAcls.defaultAction")
+	}
+	if p.PublicNetworkAccess != "" && !strings.EqualFold(p.PublicNetworkAccess, "Enabled") {
+		return fault.E(fault.NotImplemented, "NetworkRulesNotSupported", "publicNetworkAccess '%s' is not supported yet; it can be Enabled.", p.PublicNetworkAccess).At("properties.publicNetworkAccess")
+	}
 	return nil
 }
 

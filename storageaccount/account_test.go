@@ -33,6 +33,8 @@ func (s shelf) Create(_ context.Context, account, name string, _ map[string]stri
 	return storageaccount.Container{Name: name}, nil
 }
 
+func (s shelf) SetMetadata(context.Context, string, string, map[string]string) error { return nil }
+
 func (s shelf) Get(_ context.Context, account, name string) (storageaccount.Container, error) {
 	if !s[account][name] {
 		return storageaccount.Container{}, fault.E(fault.NotFound, "ContainerNotFound", "no")

@@ -3,6 +3,7 @@ package storageaccount
 import (
 	"context"
 	"encoding/json"
+	"strings"
 	"time"
 
 	"lapis/armid"
@@ -14,6 +15,7 @@ import (
 // named as in hosts, containers as in paths.
 type Containers interface {
 	Create(ctx context.Context, account, container string, metadata map[string]string) (Container, error)
+	SetMetadata(ctx context.Context, account, container string, metadata map[string]string) error
 	Get(ctx context.Context, account, container string) (Container, error)
 	List(ctx context.Context, account string) ([]Container, error)
 	Delete(ctx context.Context, account, container string) error
@@ -73,14 +75,18 @@ func (s *Service) containerType() resource.Type {
 				return found, err
 			},
 			Put: func(ctx context.Context, d *resource.Draft) error {
-				if d.Prev != nil {
-					return nil
-				}
 				var props struct {
 					Metadata map[string]string `json:"metadata"`
+					Access   string            `json:"publicAccess"`
 				}
 				if err := d.Next.Decode(&props); err != nil {
 					return fault.E(fault.Invalid, "InvalidRequestContent", "The properties of a container are not of its shape: %s.", err.Error()).At("properties")
+				}
+				if props.Access != "" && !strings.EqualFold(props.Access, "None") {
+					return fault.E(fault.Conflict, "PublicAccessNotPermitted", "Public access is not permitted on this storage account; publicAccess can be None.").At("properties.publicAccess")
+				}
+				if d.Prev != nil {
+					return s.Containers.SetMetadata(ctx, accountOf(d.Next.ID), d.Next.ID.Name(), props.Metadata)
 				}
 				_, err := s.Containers.Create(ctx, accountOf(d.Next.ID), d.Next.ID.Name(), props.Metadata)
 				return err
