@@ -32,7 +32,7 @@ func TestMissingRoleOnStorageFailsTheDeploymentAndSaysWhatMendsIt(t *testing.T) 
 	took := time.Since(began)
 	principal := endpoint.str("identity.principalId")
 	words := []string{"AuthorizationPermissionMismatch", "Storage Blob Data Reader", account, principal, "az role assignment create"}
-	failed(t, op, append(words, "ResourceNotReady", "UserScriptInitFailed")...)
+	failed(t, op, append(words, "ResourceNotReady", "UserScriptInitFailed", ". While it started, ")...)
 	if took > 10*time.Second { // the promise is 10 s after the environment is ready; this one has nothing to build
 		t.Errorf("the failure took %s", took)
 	}

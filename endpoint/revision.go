@@ -231,7 +231,7 @@ func (s *Service) crashed(r *revision, err error, began time.Time) error {
 		for _, denial := range s.denials.since(p.ObjectID, began) {
 			lacked := denied(denial, "AuthorizationPermissionMismatch", "While it started, ")
 			f.With(lacked)
-			f.Message += " " + lacked.Message
+			f.Message = strings.TrimRight(f.Message, ".") + ". " + lacked.Message
 			f.Denial = lacked.Denial
 		}
 	}
