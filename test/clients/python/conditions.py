@@ -59,6 +59,7 @@ def system(flow):
 
     seen = refused(flow, flow.deployment(name="green"))
     report(condition="role removed, script reads at start", seen=seen)
+    expect("AcrPush" not in seen["message"], f"no role that is not needed in {seen['message']}")
     expect(all(part in seen["message"] for part in remedy), f"{remedy} in {seen['message']}")
 
     flow.grant(role, flow.storage_account.id, principal_id=principal_id)
