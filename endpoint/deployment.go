@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"lapis/fault"
 	"lapis/resource"
@@ -19,7 +20,11 @@ const (
 	maxInstances      = 50
 	maxRequestTimeout = 180 * time.Second
 	maxConcurrency    = 1000
+	maxVariable       = 128<<10 - 2 // a name with its value: Linux starts no process with a longer one
+	maxVariables      = 1 << 20     // all of them
 )
+
+var validInstanceType = regexp.MustCompile(`^[\w.-]{1,128}$`)
 
 // deployment is the shape of a deployment's properties (api-version 2023-04-01-preview).
 type deployment struct {
@@ -109,18 +114,18 @@ func (s *Service) prepareDeployment(ctx context.Context, d *resource.Draft) erro
 // check holds the properties against the rules and fills in what Azure would.
 func (p *deployment) check() error {
 	switch {
-	case p.ComputeType == "":
-		p.ComputeType = "Managed"
+	case p.ComputeType == "": // Managed
 	case strings.EqualFold(p.ComputeType, "Kubernetes"):
 		return fault.E(fault.NotImplemented, "ComputeNotSupported", "Deployments on Kubernetes are not supported yet; endpointComputeType can be Managed.").At("properties.endpointComputeType")
 	case !strings.EqualFold(p.ComputeType, "Managed"):
 		return fault.E(fault.Invalid, "BadArgument", "The endpointComputeType '%s' is none of Managed, Kubernetes.", p.ComputeType).At("properties.endpointComputeType")
 	}
+	p.ComputeType = "Managed" // clients tell shapes apart by it, in this case
 	if p.Code == nil || p.Code.CodeID == "" || p.Code.Script == "" {
 		return fault.E(fault.Invalid, "MissingDriverProgram",
 			"The deployment names no scoring script. Give codeConfiguration with codeId and scoringScript; deployments without code are not supported yet.").At("properties.codeConfiguration")
 	}
-	if clean := path.Clean(p.Code.Script); path.IsAbs(clean) || strings.HasPrefix(clean, "..") || !strings.HasSuffix(clean, ".py") {
+	if clean := path.Clean(p.Code.Script); path.IsAbs(clean) || strings.HasPrefix(clean, "..") || !strings.HasSuffix(clean, ".py") || strings.ContainsFunc(clean, unicode.IsControl) {
 		return fault.E(fault.Invalid, "BadArgument", "The scoring script '%s' must be a .py file inside the code folder.", p.Code.Script).At("properties.codeConfiguration.scoringScript")
 	}
 	if p.EnvironmentID == "" {
@@ -129,22 +134,29 @@ func (p *deployment) check() error {
 	if p.InstanceType == "" {
 		return fault.E(fault.Invalid, "BadArgument", "The deployment names no instanceType, such as Standard_DS3_v2.").At("properties.instanceType")
 	}
-	if p.Egress != "" && !strings.EqualFold(p.Egress, "enabled") {
+	if !validInstanceType.MatchString(p.InstanceType) {
+		return fault.E(fault.Invalid, "BadArgument", "'%.128s' is no instanceType, such as Standard_DS3_v2.", p.InstanceType).At("properties.instanceType")
+	}
+	if p.Egress != "" && !switchable(p.Egress) {
+		return fault.E(fault.Invalid, "BadArgument", "The egressPublicNetworkAccess '%s' is neither Enabled nor Disabled.", p.Egress).At("properties.egressPublicNetworkAccess")
+	}
+	if strings.EqualFold(p.Egress, "disabled") {
 		return fault.E(fault.NotImplemented, "EgressNotSupported", "egressPublicNetworkAccess '%s' is not supported yet; it can be Enabled.", p.Egress).At("properties.egressPublicNetworkAccess")
+	}
+	if p.Egress != "" {
+		p.Egress = "Enabled"
 	}
 	if p.Scale == nil || p.Scale.Type == "" {
 		p.Scale = &scale{Type: "Default"}
 	}
+	if p.Scale.Type != "Default" && p.Scale.Type != "TargetUtilization" {
+		return fault.E(fault.Invalid, "BadArgument", "The scaleType '%s' is neither Default nor TargetUtilization.", p.Scale.Type).At("properties.scaleSettings.scaleType")
+	}
 	if p.Scale.Type != "Default" {
 		return fault.E(fault.NotImplemented, "ScaleTypeNotSupported", "The scaleType '%s' is not supported yet; it can be Default.", p.Scale.Type).At("properties.scaleSettings.scaleType")
 	}
-	if p.Variables == nil {
-		p.Variables = map[string]string{}
-	}
-	for name := range p.Variables {
-		if name == "" || strings.ContainsAny(name, "=\x00") {
-			return fault.E(fault.Invalid, "BadArgument", "'%s' is no name of an environment variable.", name).At("properties.environmentVariables")
-		}
+	if err := p.checkVariables(); err != nil {
+		return err
 	}
 	if p.Properties == nil {
 		p.Properties = map[string]string{}
@@ -153,6 +165,25 @@ func (p *deployment) check() error {
 		return err
 	}
 	return p.checkRequest()
+}
+
+// checkVariables refuses what no process can be started with.
+func (p *deployment) checkVariables() error {
+	const at = "properties.environmentVariables"
+	if p.Variables == nil {
+		p.Variables = map[string]string{}
+	}
+	sum := 0
+	for name, value := range p.Variables {
+		if name == "" || strings.ContainsAny(name, "=\x00") {
+			return fault.E(fault.Invalid, "BadArgument", "'%.128s' is no name of an environment variable.", name).At(at)
+		}
+		size := len(name) + len(value)
+		if sum += size; size > maxVariable || sum > maxVariables || strings.Contains(value, "\x00") {
+			return fault.E(fault.Invalid, "BadArgument", "The environment variable '%.128s' cannot be set: names and values have no NUL, at most %d bytes each and %d together.", name, maxVariable, maxVariables).At(at)
+		}
+	}
+	return nil
 }
 
 func (p *deployment) checkRequest() error {
@@ -165,7 +196,11 @@ func (p *deployment) checkRequest() error {
 	if p.Request.Concurrency < 1 || p.Request.Concurrency > maxConcurrency {
 		return fault.E(fault.Invalid, "BadArgument", "maxConcurrentRequestsPerInstance is 1 to %d, not %d.", maxConcurrency, p.Request.Concurrency).At("properties.requestSettings.maxConcurrentRequestsPerInstance")
 	}
-	if err := duration(&p.Request.Timeout, "PT5S", "properties.requestSettings.requestTimeout", maxRequestTimeout); err != nil {
+	const at = "properties.requestSettings.requestTimeout"
+	if err := duration(&p.Request.Timeout, "PT5S", at, maxRequestTimeout); err != nil {
+		return err
+	}
+	if err := notZero(p.Request.Timeout, at); err != nil {
 		return err
 	}
 	return duration(&p.Request.QueueWait, "PT0.5S", "properties.requestSettings.maxQueueWait", maxRequestTimeout)
@@ -183,6 +218,11 @@ func (p *deployment) checkProbes() error {
 			usual string
 		}{{&b.InitialDelay, "initialDelay", "PT10S"}, {&b.Period, "period", "PT10S"}, {&b.Timeout, "timeout", "PT2S"}} {
 			if err := duration(field.value, field.usual, at+"."+field.name, time.Hour); err != nil {
+				return err
+			}
+		}
+		for name, value := range map[string]string{"period": b.Period, "timeout": b.Timeout} {
+			if err := notZero(value, at+"."+name); err != nil {
 				return err
 			}
 		}
@@ -314,6 +354,14 @@ func parseDuration(text string) (time.Duration, error) {
 		return 0, fmt.Errorf("'%s' is longer than any setting may be", text)
 	}
 	return time.Duration(total * float64(time.Second)), nil
+}
+
+// notZero refuses a duration of nothing, which a checked setting can be.
+func notZero(value, at string) error {
+	if d, err := parseDuration(value); err == nil && d > 0 {
+		return nil
+	}
+	return fault.E(fault.Invalid, "BadArgument", "%s is too short.", value).At(at)
 }
 
 // duration checks a setting and gives it its usual value where it has none.

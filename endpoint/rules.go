@@ -100,10 +100,15 @@ func (s *Service) checkEndpoint(ctx context.Context, d *resource.Draft) (propert
 		return p, fault.E(fault.Invalid, "InvalidAuthMode", "The authMode '%s' is none of Key, AMLToken, AADToken.", p.AuthMode).At("properties.authMode")
 	case p.Compute != "":
 		return p, fault.E(fault.NotImplemented, "ComputeNotSupported", "Endpoints on a Kubernetes compute are not supported yet; leave 'compute' out.").At("properties.compute")
-	case p.PublicNetwork != "" && !strings.EqualFold(p.PublicNetwork, "enabled"):
+	case p.PublicNetwork != "" && !switchable(p.PublicNetwork):
+		return p, fault.E(fault.Invalid, "BadArgument", "The publicNetworkAccess '%s' is neither Enabled nor Disabled.", p.PublicNetwork).At("properties.publicNetworkAccess")
+	case strings.EqualFold(p.PublicNetwork, "disabled"):
 		return p, fault.E(fault.NotImplemented, "PrivateEndpointNotSupported", "publicNetworkAccess '%s' is not supported yet; it can be enabled.", p.PublicNetwork).At("properties.publicNetworkAccess")
 	}
 	p.AuthMode = mode
+	if p.PublicNetwork != "" {
+		p.PublicNetwork = "Enabled" // in the case that clients take
+	}
 	deployments, err := s.deploymentsOf(ctx, d)
 	if err != nil {
 		return p, err
@@ -118,6 +123,11 @@ func (s *Service) checkEndpoint(ctx context.Context, d *resource.Draft) (propert
 		p.Properties = map[string]string{}
 	}
 	return p, nil
+}
+
+// switchable reports whether a value is one of Enabled and Disabled.
+func switchable(value string) bool {
+	return strings.EqualFold(value, "enabled") || strings.EqualFold(value, "disabled")
 }
 
 func (s *Service) deploymentsOf(ctx context.Context, d *resource.Draft) ([]string, error) {

@@ -84,18 +84,22 @@ type version struct {
 	Image     string  `json:"image"`
 	Conda     string  `json:"condaFile"`
 	Build     any     `json:"build"`
+	OSType    *string `json:"osType"`
+
+	Flavors map[string]map[string]any `json:"flavors"`
 }
 
-// kinds are the values of modelType and dataType, in the case that clients take them.
+// kinds are the values of enums, in the case that clients take them.
 var kinds = map[string][]string{
 	"modelType": {"custom_model", "mlflow_model", "triton_model"},
 	"dataType":  {"uri_file", "uri_folder", "mltable"},
+	"osType":    {"Linux", "Windows"},
 }
 
-// kind puts a modelType or dataType in its case; none is the first of all.
+// kind puts such a value in its case; none is the first of all.
 func kind(name string, given *string) (string, error) {
 	if given == nil || *given == "" {
-		return map[string]string{"modelType": "custom_model", "dataType": "uri_folder"}[name], nil
+		return map[string]string{"modelType": "custom_model", "dataType": "uri_folder", "osType": "Linux"}[name], nil
 	}
 	i := slices.IndexFunc(kinds[name], func(k string) bool { return strings.EqualFold(k, *given) })
 	if i < 0 {
@@ -177,6 +181,7 @@ func (s *Service) checkVersion(ctx context.Context, a asset, d *resource.Draft, 
 		if v.Image == "" {
 			return fault.E(fault.Invalid, "ValidationError", "An environment needs an image or a build context.").At("properties.image")
 		}
+		next["osType"], err = kind("osType", v.OSType)
 	case "data":
 		if u, parseErr := url.Parse(v.DataURI); parseErr != nil || u.Scheme == "" {
 			return fault.E(fault.Invalid, "ValidationError", "The dataUri '%s' is no address.", v.DataURI).At("properties.dataUri")
