@@ -232,7 +232,7 @@ func (f *Front) serve(w http.ResponseWriter, r *http.Request, event *Event) erro
 	event.RequestBytes = len(body)
 	request := &worker.Request{
 		ID: event.RequestID, Method: r.Method, Path: r.URL.Path, RawQuery: r.URL.RawQuery,
-		Header: workerHeader(r.Header, event.ClientRequestID), Body: body,
+		Header: workerHeader(r, event.ClientRequestID), Body: body,
 	}
 	f.mirror(endpoint, r.Header, request)
 	result, err := pool.Score(r.Context(), request)

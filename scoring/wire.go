@@ -39,8 +39,9 @@ func clientRequestID(header http.Header) string {
 
 // workerHeader is what of a request's header reaches the script: no
 // credential, and nothing that belongs to the connection.
-func workerHeader(header http.Header, clientID string) http.Header {
-	out := make(http.Header, len(header))
+func workerHeader(r *http.Request, clientID string) http.Header {
+	header := r.Header
+	out := make(http.Header, len(header)+1)
 	for name, values := range header {
 		out[name] = values
 	}
@@ -55,6 +56,7 @@ func workerHeader(header http.Header, clientID string) http.Header {
 	} {
 		delete(out, name)
 	}
+	out["Host"] = []string{r.Host}
 	if clientID != "" {
 		out[headerClientRequestID] = []string{clientID}
 	}
