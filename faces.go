@@ -189,7 +189,7 @@ func (s *Server) registryOf(ctx context.Context, host string) (registry.Registry
 
 // extraRoutes are rows of Resource Manager that belong to no resource.
 func (s *Server) extraRoutes() []arm.Route {
-	return []arm.Route{s.resetRoute(), {
+	return append(s.deploymentRoutes(), s.resetRoute(), arm.Route{
 		Method: http.MethodPost, Path: "/subscriptions/{subscription}/providers/Microsoft.Storage/checkNameAvailability",
 		Scope: "/subscriptions/{subscription}", Action: "Microsoft.Storage/checknameavailability/read", Version: arm.Versioned,
 		Handle: func(r *arm.Request) (arm.Answer, error) {
@@ -200,7 +200,7 @@ func (s *Server) extraRoutes() []arm.Route {
 			answer, err := s.accounts.CheckNameAvailability(r.Context(), data)
 			return arm.Answer{Body: answer}, err
 		},
-	}}
+	})
 }
 
 // Status is how the platform stands, for `lapis status`.

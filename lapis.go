@@ -41,6 +41,7 @@ import (
 	"lapis/secret"
 	"lapis/storageaccount"
 	"lapis/store"
+	"lapis/template/deployment"
 	"lapis/token"
 	"lapis/worker/process"
 	"lapis/workspace"
@@ -107,6 +108,7 @@ type Server struct {
 	registries *registry.Service
 	workspaces *workspace.Service
 	endpoints  *endpoint.Service
+	templates  *deployment.Service
 	builder    *environment.Builder
 	runtime    *process.Runtime
 	tokens     *msi.Server

@@ -56,7 +56,7 @@ func (p *platform) address(row arm.Route) string {
 // versionOf is an api-version that the row takes.
 func (p *platform) versionOf(row arm.Route) string {
 	for namespace, version := range map[string]string{
-		"MachineLearningServices": mlVersion, "ManagedIdentity": identityVersion, "Microsoft.Storage": "2023-01-01", "ContainerRegistry": "2023-07-01",
+		"MachineLearningServices": mlVersion, "ManagedIdentity": identityVersion, "Microsoft.Storage": "2023-01-01", "ContainerRegistry": "2023-07-01", "/deployments": deploymentVersion, "KeyVault": "2023-07-01", "Microsoft.Insights": "2020-02-02", "OperationalInsights": "2020-08-01",
 	} {
 		if strings.Contains(row.Path, namespace) {
 			return version

@@ -13,6 +13,7 @@ import (
 	"lapis/armid"
 	"lapis/blob"
 	"lapis/blob/sas"
+	"lapis/companion"
 	"lapis/endpoint"
 	"lapis/environment"
 	"lapis/fault"
@@ -49,10 +50,13 @@ func (s *Server) openServices(ctx context.Context) error {
 		return err
 	}
 	s.tree.Register(resource.Group(), managedidentity.Type(s.directory), s.registries.Type(s.tree.Names("registry")))
+	s.templates = s.newDeployments()
+	s.tree.Register(s.templates.Type())
+	s.tree.Register(companion.Types(s.home.Tenant)...)
 	s.tree.Register(s.accounts.Types()...)
 	s.tree.Register(s.workspaces.Types()...)
 	s.tree.Register(s.endpoints.Types()...)
-	for _, more := range []map[string]operation.Kind{s.tree.GroupKinds(), s.endpoints.Kinds()} {
+	for _, more := range []map[string]operation.Kind{s.tree.GroupKinds(), s.endpoints.Kinds(), s.templates.Kinds()} {
 		for name, kind := range more {
 			kinds[name] = kind
 		}

@@ -167,7 +167,17 @@ func (f *Face) unknownPath(path string) error {
 }
 
 // body reads a request's JSON; nil where there is none.
-func body(r *http.Request) (json.RawMessage, error) {
+func body(r *http.Request) (json.RawMessage, error) { return cleanBody(r, nil) }
+
+// bodyOf is body for a resource, whose type may take more than JSON.
+func (f *Face) bodyOf(r *Request) (json.RawMessage, error) {
+	if typ, err := f.Tree.TypeOf(r.ID); err == nil {
+		return cleanBody(r.Request, typ.Clean)
+	}
+	return body(r.Request)
+}
+
+func cleanBody(r *http.Request, clean func([]byte) (json.RawMessage, error)) (json.RawMessage, error) {
 	data, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
 	if err != nil {
 		return nil, fault.E(fault.Invalid, "InvalidRequestContent", "The request's content broke off before its end.")
@@ -178,10 +188,14 @@ func body(r *http.Request) (json.RawMessage, error) {
 	if len(strings.TrimSpace(string(data))) == 0 {
 		return nil, nil
 	}
-	if !json.Valid(data) {
+	if clean != nil {
+		data, err = clean(data)
+	} else if !json.Valid(data) {
 		var probe any
-		return nil, fault.E(fault.Invalid, "InvalidRequestContent",
-			"The request content was invalid and could not be deserialized: '%s'.", json.Unmarshal(data, &probe))
+		err = json.Unmarshal(data, &probe)
+	}
+	if err != nil {
+		return nil, fault.E(fault.Invalid, "InvalidRequestContent", "The request content was invalid and could not be deserialized: '%s'.", err)
 	}
 	return data, nil
 }

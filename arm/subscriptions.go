@@ -127,7 +127,7 @@ func (f *Face) resources(r *Request) (Answer, error) {
 	}
 	found := []resource.Resource{}
 	for _, typ := range f.Tree.Types() {
-		if typ.ParentType() != "" || typ.Virtual != nil || typ.Name == resource.GroupType {
+		if typ.ParentType() != "" || typ.Virtual != nil || typ.Unlisted || typ.Name == resource.GroupType {
 			continue
 		}
 		all, err := f.Tree.List(r.Context(), typ.Name, r.ID)

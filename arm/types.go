@@ -200,7 +200,7 @@ func (f *Face) nextLink(r *Request, after string) string {
 
 func (f *Face) put(patch bool) func(*Request) (Answer, error) {
 	return func(r *Request) (Answer, error) {
-		data, err := body(r.Request)
+		data, err := f.bodyOf(r)
 		if err != nil {
 			return Answer{}, err
 		}
@@ -262,7 +262,7 @@ func (f *Face) delete(r *Request) (Answer, error) {
 
 func (f *Face) act(action resource.Action) func(*Request) (Answer, error) {
 	return func(r *Request) (Answer, error) {
-		data, err := body(r.Request)
+		data, err := f.bodyOf(r)
 		if err != nil {
 			return Answer{}, err
 		}
@@ -282,8 +282,11 @@ func (f *Face) act(action resource.Action) func(*Request) (Answer, error) {
 		if op, ok := result.(operation.Operation); ok {
 			return Answer{Status: http.StatusAccepted, Header: f.pollHeaders(r, op)}, nil
 		}
-		if result == nil {
+		switch result.(type) {
+		case nil:
 			return Answer{Status: http.StatusOK}, nil
+		case resource.NoContent:
+			return Answer{Status: http.StatusNoContent}, nil
 		}
 		return Answer{Body: result}, nil
 	}

@@ -54,6 +54,10 @@ type Type struct {
 	// Query replaces the plain list below a parent, for types that are searched
 	// or ordered; params are those of the request.
 	Query func(ctx context.Context, parent armid.ID, params url.Values) ([]Resource, error)
+	// Unlisted types are not among the resources that a group or subscription shows.
+	Unlisted bool
+	// Clean makes JSON of what clients send for it; nil: the body must be JSON.
+	Clean func(body []byte) (json.RawMessage, error)
 	// Virtual, when set, serves the type from elsewhere than the tree.
 	Virtual *Virtual
 }
@@ -113,6 +117,9 @@ type Action struct {
 	Absent bool
 	Run    func(ctx context.Context, call Call) (any, error)
 }
+
+// NoContent is the result of an action that is answered with 204.
+type NoContent struct{}
 
 // Call is one invocation of an action.
 type Call struct {

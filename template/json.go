@@ -169,3 +169,19 @@ func kindOf(value any) string {
 	}
 	return fmt.Sprintf("%T", value)
 }
+
+// Decode reads JSON into values of the language.
+func Decode(data []byte) (any, error) { return decode(data) }
+
+// Normal gives the numbers of a value that encoding/json has read the form
+// that the language knows.
+func Normal(value any) any {
+	data, err := json.Marshal(value)
+	if err != nil {
+		return value
+	}
+	if v, err := decode(data); err == nil {
+		return v
+	}
+	return value
+}

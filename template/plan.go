@@ -345,7 +345,6 @@ func bind(entries []*entry) error {
 
 // implied adds what a resource refers to: reference('x') waits for x.
 func (p *Plan) implied(step *Step) {
-	properties, _ := member(step.raw, "properties")
 	var look func(v any)
 	visit := func(n node) {
 		walk(n, func(c call) {
@@ -384,7 +383,11 @@ func (p *Plan) implied(step *Step) {
 			}
 		}
 	}
-	look(properties)
+	for name, v := range step.raw {
+		if !strings.EqualFold(name, "resources") { // children have steps of their own
+			look(v)
+		}
+	}
 }
 
 // walk visits the calls of an expression.

@@ -109,6 +109,9 @@ func (s *Service) workspaceType() resource.Type {
 // allowed to read its keys, and to write to its registry.
 func linked(d *resource.Draft) ([]resource.Access, error) {
 	keepProperties(d)
+	if err := nameRegistry(d); err != nil {
+		return nil, err
+	}
 	account, registry, err := attached(d.Next)
 	if err != nil {
 		return nil, err
@@ -150,8 +153,14 @@ func attached(r *resource.Resource) (account, registry armid.ID, err error) {
 // prepare gives a workspace its identity, its roles and its blob store.
 func (s *Service) prepare(ctx context.Context, d *resource.Draft) error {
 	keepProperties(d)
+	if err := nameRegistry(d); err != nil {
+		return err
+	}
 	account, registry, err := attached(d.Next)
 	if err != nil {
+		return err
+	}
+	if err := s.ensureRegistry(ctx, d, registry); err != nil {
 		return err
 	}
 	if err := checkAuthMode(d.Next); err != nil {
