@@ -46,7 +46,9 @@ func (t *Template) resolve(given map[string]any, place Place, newGUID func() (st
 	for _, name := range names(t.parameters) {
 		def, _ := t.parameters[name].(map[string]any)
 		_, hasDefault := member(def, "defaultValue")
-		if _, isGiven := member(given, name); hasDefault && !isGiven {
+		entry, _ := member(given, name)
+		object, _ := entry.(map[string]any)
+		if value, _ := member(object, "value"); hasDefault && value == nil { // clients send null for what they leave to the default
 			waiting = append(waiting, name)
 			continue
 		}

@@ -335,7 +335,7 @@ func bind(entries []*entry) error {
 					}
 				}
 			}
-			if !found {
+			if !found && len(e.steps) > 0 { // of one that is not made, nobody waits
 				return invalid(e.at+".dependsOn", "The resource '%s' that the resource '%s' depends on is not defined in the template", shorten(need), shorten(e.name))
 			}
 		}
