@@ -125,7 +125,7 @@ func (s *Service) Locate(ctx context.Context, workspace armid.ID, uri string) (L
 	case "https":
 		account, _, ok := strings.Cut(u.Hostname(), ".blob.")
 		container, rest, _ := strings.Cut(path, "/")
-		if !ok || container == "" {
+		if account = strings.ToLower(account); !ok || !validAccount.MatchString(account) || !validContainer.MatchString(container) {
 			return Location{}, badURI(uri)
 		}
 		return Location{Account: account, Container: container, Path: rest}, nil

@@ -213,7 +213,7 @@ func TestAttachingIsLinkedToKeysAndRegistry(t *testing.T) {
 func TestVersionsNeverChangeTheirContent(t *testing.T) {
 	w := newWorld(t)
 	for _, c := range []struct{ collection, first, same, other string }{
-		{"codes", `{"codeUri":"https://one.blob.core.windows.net/c/a"}`, `{"codeUri":"https://one.blob.core.windows.net/c/a","description":"d"}`, `{"codeUri":"https://one.blob.core.windows.net/c/b"}`},
+		{"codes", `{"codeUri":"https://one.blob.core.windows.net/box/a"}`, `{"codeUri":"https://one.blob.core.windows.net/box/a","description":"d"}`, `{"codeUri":"https://one.blob.core.windows.net/box/b"}`},
 		{"models", `{"modelUri":"azureml://datastores/workspaceblobstore/paths/x","modelType":"custom_model"}`, `{"modelUri":"azureml://datastores/workspaceblobstore/paths/x","modelType":"custom_model","tags":{"a":"b"}}`, `{"modelUri":"azureml://datastores/workspaceblobstore/paths/y","modelType":"custom_model"}`},
 		{"environments", `{"image":"i","condaFile":"a: 1"}`, `{"image":"i","condaFile":"a: 1","isArchived":true}`, `{"image":"i","condaFile":"a: 2"}`},
 		{"data", `{"dataUri":"azureml://datastores/workspaceblobstore/paths/x"}`, `{"dataUri":"azureml://datastores/workspaceblobstore/paths/x"}`, `{"dataUri":"azureml://datastores/workspaceblobstore/paths/z"}`},
@@ -349,10 +349,38 @@ func TestReferencesToAssetsAreResolvedInTheirWorkspaceOnly(t *testing.T) {
 	}
 }
 
+func TestAssetsLieInAContainerOfAnAccount(t *testing.T) {
+	w := newWorld(t)
+	for uri, want := range map[string]workspace.Location{
+		"https://one.blob.core.windows.net/box/a/b%20c":     {Account: "one", Container: "box", Path: "a/b c"},
+		"https://ONE.blob.core.windows.net:443/box":         {Account: "one", Container: "box"},
+		"https://one.blob.core.lapis.localhost:8443/box/a/": {Account: "one", Container: "box", Path: "a"},
+		"https://.blob./0":                                    {},
+		"https://blob.core.windows.net/box/a":                 {},
+		"https://a.b.blob.core.windows.net/box/a":             {},
+		"https://one.blob.core.windows.net/":                  {},
+		"https://one.blob.core.windows.net/box%3Fcomp=list/a": {},
+		"https://one.blob.core.windows.net/box%2Fx":           {Account: "one", Container: "box", Path: "x"},
+		"https://one.blob.core.windows.net/Box/a":             {},
+		"http://one.blob.core.windows.net/box/a":              {},
+		"https://one.blob.core.windows.net@example.org/box/a": {},
+		"azureml://datastores/../paths/x":                     {},
+		"azureml://datastores/nothere/paths/x":                {},
+		"azureml://datastores/workspaceblobstore":             {},
+		"wasbs://box@one.blob.core.windows.net/a":             {},
+		"/etc/passwd": {}, "": {},
+	} {
+		l, err := w.svc.Locate(t.Context(), w.ws, uri)
+		if l != want || (err == nil) == (want == workspace.Location{}) || err != nil && !fault.Is(err, fault.Invalid) {
+			t.Errorf("%q: %+v %v, want %+v", uri, l, err, want)
+		}
+	}
+}
+
 func FuzzLocate(f *testing.F) {
 	for _, seed := range []string{
 		"azureml://subscriptions/s1/resourcegroups/rg1/workspaces/WS1/datastores/workspaceblobstore/paths/a/b", "azureml://datastores/workspaceblobstore/paths/x",
-		"azureml://datastores/other/paths/x", "https://one.blob.core.windows.net/c/d", "https://one.blob.core.windows.net/", "https://example.org/x", "file:///etc/passwd", "%zz", "",
+		"azureml://datastores/other/paths/x", "https://one.blob.core.windows.net/box/d", "https://one.blob.core.windows.net/", "https://.blob./0", "https://a.b.blob.x/c", "https://one.blob.x/c%3Fcomp=list/d", "https://example.org/x", "file:///etc/passwd", "%zz", "",
 	} {
 		f.Add(seed)
 	}
