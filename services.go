@@ -2,6 +2,7 @@ package lapis
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -58,6 +59,9 @@ func (s *Server) openServices(ctx context.Context) error {
 	s.tree.Register(s.endpoints.Types()...)
 	for _, more := range []map[string]operation.Kind{s.tree.GroupKinds(), s.endpoints.Kinds(), s.templates.Kinds()} {
 		for name, kind := range more {
+			if _, taken := kinds[name]; taken {
+				return fmt.Errorf("two sorts of operation are called %q", name)
+			}
 			kinds[name] = kind
 		}
 	}

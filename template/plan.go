@@ -29,7 +29,6 @@ type Step struct {
 	at     string
 	raw    map[string]any
 	scope  *scope
-	needs  []string // keys of entries, or names
 	behind []*Step
 }
 
