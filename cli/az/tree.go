@@ -4,6 +4,7 @@ package az
 const (
 	versionSubscriptions = "2022-12-01"
 	versionGroups        = "2024-11-01"
+	versionTemplate      = "2024-11-01"
 	versionIdentity      = "2023-01-31"
 	versionStorage       = "2024-01-01"
 	versionRoles         = "2022-04-01"
@@ -71,7 +72,7 @@ func join(lists ...[]arg) []arg {
 func tree() branch {
 	return branch{
 		branches: []branch{
-			accountBranch(), configBranch(), groupBranch(), identityBranch(), storageBranch(), roleBranch(), mlBranch(),
+			accountBranch(), configBranch(), templateBranch(), groupBranch(), identityBranch(), storageBranch(), roleBranch(), mlBranch(),
 		},
 		commands: []command{configureCommand(), loginCommand(), logoutCommand(), restCommand(), versionCommand()},
 	}
