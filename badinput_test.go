@@ -90,7 +90,7 @@ func TestBadInputIsRefusedAndNothingStored(t *testing.T) {
 		}},
 		{p.group() + "/providers/Microsoft.MachineLearningServices/workspaces", "badws", mlVersion, object{"location": p.info.Location, "properties": object{"storageAccount": account["storageAccount"], "containerRegistry": account["containerRegistry"]}}, []wrong{
 			{"location", nil}, {"properties", nil}, {"properties.storageAccount", "mine"}, {"properties.storageAccount", 7}, {"properties.storageAccount", account["containerRegistry"]},
-			{"properties.storageAccount", other + "Microsoft.Storage/storageAccounts/dataone"}, {"properties.storageAccount", fmt.Sprint(account["storageAccount"]) + "none"}, {"properties.containerRegistry", nil},
+			{"properties.storageAccount", other + "Microsoft.Storage/storageAccounts/dataone"}, {"properties.storageAccount", fmt.Sprint(account["storageAccount"]) + "none"}, {"properties.containerRegistry", "mine"},
 			{"properties.systemDatastoresAuthMode", "magic"}, {"properties.friendlyName", 7}, {"identity", 7},
 		}},
 	}

@@ -169,6 +169,9 @@ func TestNothingOfAnEndedDeploymentStays(t *testing.T) {
 	p.settle(p.traffic("tidy", object{}))
 	p.settle(p.arm("DELETE", p.endpoint("tidy")+"/deployments/blue", mlVersion, nil))
 	gone(t, "a deleted deployment", second)
+	if left, err := filepath.Glob(filepath.Join(dir, "deployments", "*", "blue")); err != nil || left != nil {
+		t.Errorf("a deleted deployment left %v %v", left, err)
+	}
 	if left := revisions(t, dir); left != nil {
 		t.Errorf("a deleted deployment left %v", left)
 	}

@@ -165,7 +165,13 @@ func (s *Server) Client() client.Info { return s.info }
 // answers.
 func (s *Server) Run(ctx context.Context, ready func(client.Info)) error {
 	served := make(chan error, 1)
-	go func() { served <- s.gate.Serve(context.WithoutCancel(ctx), s.listener) }()
+	go func() {
+		err := s.gate.Serve(context.WithoutCancel(ctx), s.listener)
+		if errors.Is(err, http.ErrServerClosed) { // it was stopped before it had begun
+			err = nil
+		}
+		served <- err
+	}()
 	if err := s.resume(ctx); err != nil {
 		s.stop(served)
 		return err

@@ -76,3 +76,10 @@ func TestFullDiskWhileBuildingFailsTheDeployment(t *testing.T) {
 		t.Errorf("the name is not usable after the failure: %s", op.text)
 	}
 }
+
+func TestStoppingAtOnceIsNoError(t *testing.T) {
+	dir := t.TempDir()
+	for range 10 {
+		start(t, dir).stop() // it reports an error of the stop
+	}
+}

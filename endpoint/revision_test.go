@@ -162,8 +162,12 @@ func TestWhatACrashLeftBehindIsSwept(t *testing.T) {
 	made(endpoint.UID, "blue", "logs")
 	made(endpoint.UID, "blue", "now")
 	made(endpoint.UID, "blue", "interrupted", "azureml-app")
-	w.svc.sweep([]resource.Resource{endpoint})
-	w.svc.sweepRevisions(&revision{placement: placement{Revision: "now"}, endpoint: endpoint, deployment: w.get(blue)})
+	w.modify(blue, func(r *resource.Resource) { // its operation goes on by itself
+		r.Private, r.Operation, r.State = []byte(`{"revision":"now"}`), "now", resource.Updating
+	})
+	if err := w.svc.Resume(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	names := func(dir string) (found []string) {
 		entries, err := os.ReadDir(dir)
 		if err != nil {

@@ -188,6 +188,23 @@ func TestUnknownUserAssignedIdentityIsRefused(t *testing.T) {
 	}
 }
 
+func TestAuthModeIsOneOfThree(t *testing.T) {
+	w := newWorld(t)
+	id := w.ws.Child("onlineEndpoints", "moded")
+	for given, shown := range map[string]string{"": "Key", "key": "Key", "amlToken": "AMLToken", "AADTOKEN": "AADToken"} {
+		r := w.put(id, `{"location":"here","properties":{"authMode":"`+given+`"}}`)
+		var p properties
+		if err := r.Decode(&p); err != nil || p.AuthMode != shown {
+			t.Errorf("%q became %q: %v", given, p.AuthMode, err)
+		}
+	}
+	for _, bad := range []string{"None", "Anonymous", "Key "} {
+		if _, err := w.try(id, `{"location":"here","properties":{"authMode":"`+bad+`"}}`); !fault.HasCode(err, "InvalidAuthMode") {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}
+
 func TestNameIsUniqueInTheRegion(t *testing.T) {
 	w := newWorld(t)
 	first := w.ws.Child("onlineEndpoints", "only-one")

@@ -3,7 +3,9 @@ package environment
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
+	"syscall"
 	"testing"
 
 	"lapis/fault"
@@ -39,5 +41,15 @@ func TestFailureCarriesTheLastLines(t *testing.T) {
 	cancel(stopped)
 	if err := toolFailed(ctx, []string{"killed"}, nil, false); !errors.Is(err, stopped) {
 		t.Errorf("a build that was cancelled: %v", err)
+	}
+}
+
+func TestFullDiskOfOursIsToldToTheUser(t *testing.T) {
+	full := storageFault(fmt.Errorf("writing the record: %w", syscall.ENOSPC))
+	if !fault.Is(full, fault.Conflict) || !fault.HasCode(full, Code) || !strings.Contains(full.Error(), "the disk is full") {
+		t.Errorf("%v", full)
+	}
+	if other := fault.From(storageFault(syscall.EACCES)); other.Kind != fault.Internal || strings.Contains(other.Message, "denied") {
+		t.Errorf("%+v", other)
 	}
 }
