@@ -165,6 +165,8 @@ func TestPythonSDKs(t *testing.T) {
 		{"1.28, role taken away", older, "", "conditions.py", []string{"system", "oc"}},
 		{"newest, identity without roles", newest, "", "conditions.py", []string{"other", "no"}},
 		{"1.28, identity without roles", older, "", "conditions.py", []string{"other", "oo"}},
+		{"newest, life", newest, "", "life.py", []string{"nl"}},
+		{"1.28, life", older, "", "life.py", []string{"ol"}},
 		{"newest, credentials", newest, "", "credentials.py", nil},
 		{"1.28, credentials", older, "", "credentials.py", nil},
 		{"newest, own names", newest, ownNames(t), "ownnames.py", []string{"n"}},
