@@ -40,7 +40,7 @@ with step("import"):
 
 # It tells which deployment, process and model answer. Asked for a token, it
 # gives that of the endpoint's own identity: no script but a test's may do so.
-SCRIPT = '''
+SCRIPT = """
 import json
 import os
 import urllib.parse
@@ -64,7 +64,7 @@ def run(text):
     folder = os.environ.get("AZUREML_MODEL_DIR")
     model = next(Path(folder).rglob("model.txt")).read_text() if folder else None
     return {"name": os.environ["WHO"], "process": os.getpid(), "model": model}
-'''
+"""
 
 # A share of one in ten shows itself within so many requests, but for once in a thousand million.
 PATIENCE = 200
