@@ -29,11 +29,7 @@ const imageRepository = "azureml/environment"
 // runPutDeployment takes a deployment from its record to serving instances. It
 // may be repeated: everything before the swap leaves no trace when it fails.
 func (s *Service) runPutDeployment(ctx context.Context, run *operation.Run) error {
-	id, err := armid.Parse(run.Target)
-	if err != nil {
-		return err
-	}
-	record, err := s.Tree.Get(ctx, id)
+	record, err := s.target(ctx, run)
 	if err != nil {
 		return err
 	}

@@ -49,14 +49,19 @@ func (s *Service) publish(ctx context.Context, id armid.ID) error {
 	})
 }
 
+// target reads the resource that an operation works on.
+func (s *Service) target(ctx context.Context, run *operation.Run) (resource.Resource, error) {
+	id, err := armid.Parse(run.Target)
+	if err != nil {
+		return resource.Resource{}, err
+	}
+	return s.Tree.Get(ctx, id)
+}
+
 // runPutEndpoint gives a system-assigned identity what it needs to start
 // deployments, and opens the endpoint's address.
 func (s *Service) runPutEndpoint(ctx context.Context, run *operation.Run) error {
-	id, err := armid.Parse(run.Target)
-	if err != nil {
-		return err
-	}
-	r, err := s.Tree.Get(ctx, id)
+	r, err := s.target(ctx, run)
 	if err != nil {
 		return err
 	}
@@ -72,20 +77,16 @@ func (s *Service) runPutEndpoint(ctx context.Context, run *operation.Run) error 
 			return err
 		}
 	}
-	return s.publish(ctx, id)
+	return s.publish(ctx, r.ID)
 }
 
 // runDeleteDeployment stops a deployment and removes what it had.
 func (s *Service) runDeleteDeployment(ctx context.Context, run *operation.Run) error {
-	id, err := armid.Parse(run.Target)
+	r, err := s.target(ctx, run)
 	if err != nil {
 		return err
 	}
-	r, err := s.Tree.Get(ctx, id)
-	if err != nil {
-		return err
-	}
-	ep, err := s.Tree.Get(ctx, id.Parent())
+	ep, err := s.Tree.Get(ctx, r.ID.Parent())
 	if err != nil {
 		return err
 	}
@@ -115,18 +116,14 @@ func (s *Service) end(ctx context.Context, ep, r resource.Resource, operationID 
 
 // runDeleteEndpoint ends the deployments, then the endpoint's address and identity.
 func (s *Service) runDeleteEndpoint(ctx context.Context, run *operation.Run) error {
-	id, err := armid.Parse(run.Target)
+	ep, err := s.target(ctx, run)
 	if err != nil {
 		return err
 	}
-	ep, err := s.Tree.Get(ctx, id)
-	if err != nil {
+	if err := s.Operations.Cancel(ctx, ep.ID.Key(), run.ID); err != nil {
 		return err
 	}
-	if err := s.Operations.Cancel(ctx, id.Key(), run.ID); err != nil {
-		return err
-	}
-	deployments, err := s.Tree.List(ctx, DeploymentType, id)
+	deployments, err := s.Tree.List(ctx, DeploymentType, ep.ID)
 	if err != nil {
 		return err
 	}
