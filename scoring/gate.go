@@ -21,6 +21,8 @@ type gate struct {
 	turn    int        // which of equally loaded seats comes next
 	waiting *list.List // of *ticket
 	pending int        // requests between enter and leave
+	entered uint64     // since the beginning
+	refused uint64     // because too many were pending
 	sealed  bool
 	drained chan struct{} // closed when sealed; made by seal
 	closing bool
@@ -44,8 +46,10 @@ func (g *gate) enter(limit int) error {
 	case g.sealed:
 		return errSealed
 	case g.pending >= limit:
+		g.refused++
 		return errTooMany
 	}
+	g.entered++
 	g.pending++
 	return nil
 }
@@ -195,6 +199,17 @@ func (g *gate) look(s *seat) (load int, since time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return s.load, s.since
+}
+
+// state fills in what the gate knows of a pool's state.
+func (g *gate) state() State {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s := State{Ready: len(g.seats), Pending: g.pending, Queued: g.waiting.Len(), Requests: g.entered, Throttled: g.refused}
+	for _, seat := range g.seats {
+		s.InFlight += seat.load
+	}
+	return s
 }
 
 // counts returns how many seats are ready and how many requests are pending.

@@ -132,6 +132,7 @@ func (m *member) supervise() {
 		if !m.pause(wait) {
 			return
 		}
+		m.pool.restarts.Add(1)
 		m.enter(Starting, nil)
 	}
 }

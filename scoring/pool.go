@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"lapis/worker"
@@ -89,9 +90,14 @@ type Pool struct {
 
 	scaling sync.Mutex // one change of size at a time
 
+	restarts atomic.Uint64 // of instances
+
 	mu      sync.Mutex
 	members []*member
 	closed  bool
+
+	starts, failedStarts uint64 // from zero
+	lastStart            time.Duration
 }
 
 // NewPool makes a pool that has no instances yet.
@@ -204,21 +210,34 @@ func (p *Pool) Ready() int {
 // Log returns the console of all instances.
 func (p *Pool) Log() *LogRing { return p.cfg.Log }
 
-// State is what a pool is doing.
+// State is what a pool is doing. The counters run from the pool's making.
 type State struct {
-	Instances int // wanted
-	Ready     int
-	Pending   int // requests waiting or running
+	Instances int  // wanted
+	Ready     int  // of them
+	Asleep    bool // scaled to zero: the next request starts an instance
 	Closed    bool
-	Members   []MemberState
+
+	Pending  int // requests that are here: InFlight, Queued, or waiting for a cold start
+	InFlight int // of them, in an instance
+	Queued   int // of them, waiting for a seat
+
+	Requests     uint64        // that were let in
+	Throttled    uint64        // that were not, because too many were pending
+	Restarts     uint64        // of instances that had been ready, or were to be again
+	ColdStarts   uint64        // from zero to a ready instance
+	FailedStarts uint64        // from zero to none
+	LastStart    time.Duration // what the last cold start took
+
+	Members []MemberState
 }
 
 // State returns a snapshot.
 func (p *Pool) State() State {
-	ready, pending := p.gate.counts()
+	s := p.gate.state()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s := State{Instances: len(p.members), Ready: ready, Pending: pending, Closed: p.closed}
+	s.Instances, s.Closed, s.Restarts = len(p.members), p.closed, p.restarts.Load()
+	s.ColdStarts, s.FailedStarts, s.LastStart = p.starts, p.failedStarts, p.lastStart
 	for _, m := range p.members {
 		s.Members = append(s.Members, m.snapshot())
 	}
