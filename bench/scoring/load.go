@@ -1,15 +1,15 @@
 package main
 
 import (
-	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
+	"runtime"
 	"slices"
 	"strconv"
-	"strings"
+	"syscall"
 	"time"
 )
 
@@ -20,107 +20,167 @@ type loaded struct {
 	requests int
 	took     time.Duration
 	median   time.Duration
+	cpu      time.Duration // of the client
 }
 
 // load keeps some connections busy for a while, each with one request at a
-// time, and fails at the first answer that is not the right one.
+// time, and fails at the first answer that is not the right one. All of them
+// are one thread's, which waits for them with epoll: client and server share
+// the machine, so a client that costs much would hide what the server can do.
 func (p *process) load(ctx context.Context, connections int, spell time.Duration) (loaded, error) {
-	type part struct {
-		times []time.Duration
-		err   error
-	}
-	parts := make(chan part)
-	began := time.Now()
-	until := began.Add(spell)
-	for range connections {
-		go func() {
-			c := client{address: p.address, request: p.request}
-			defer c.close()
-			var out part
-			for out.err == nil && ctx.Err() == nil && time.Now().Before(until) {
-				start := time.Now()
-				out.err = c.call(p.answer)
-				out.times = append(out.times, time.Since(start))
-			}
-			parts <- out
-		}()
-	}
-	var all []time.Duration
-	var errs []error
-	for range connections {
-		part := <-parts
-		all = append(all, part.times...)
-		errs = append(errs, part.err)
-	}
-	took := time.Since(began)
-	if err := errors.Join(append(errs, ctx.Err())...); err != nil {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	poll, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
+	if err != nil {
 		return loaded{}, err
 	}
-	slices.Sort(all)
-	return loaded{requests: len(all), took: took, median: all[len(all)/2]}, nil
-}
-
-// client is one connection, opened again where the server closes it.
-type client struct {
-	address string
-	request []byte
-	conn    net.Conn
-	reader  *bufio.Reader
-}
-
-func (c *client) close() {
-	if c.conn != nil {
-		c.conn.Close()
-		c.conn = nil
-	}
-}
-
-func (c *client) call(want string) error {
-	if c.conn == nil {
-		conn, err := net.Dial("tcp", c.address)
-		if err != nil {
-			return err
-		}
-		c.conn, c.reader = conn, bufio.NewReader(conn)
-	}
-	if _, err := c.conn.Write(c.request); err != nil {
-		return err
-	}
-	status, err := c.reader.ReadString('\n')
+	defer syscall.Close(poll)
+	at, err := net.ResolveTCPAddr("tcp4", p.address)
 	if err != nil {
-		return err
+		return loaded{}, err
 	}
-	length, keep := -1, true
-	for {
-		line, err := c.reader.ReadSlice('\n')
+	to := &syscall.SockaddrInet4{Port: at.Port, Addr: [4]byte(at.IP.To4())}
+	conns := map[int32]*conn{}
+	defer func() {
+		for fd := range conns {
+			syscall.Close(int(fd))
+		}
+	}()
+	spentBefore, began := threadTime(), time.Now()
+	open := func() error {
+		c, err := dial(poll, to)
 		if err != nil {
 			return err
 		}
-		if len(line) <= 2 {
-			break
+		conns[int32(c.fd)] = c
+		return c.ask(p.request)
+	}
+	for range connections {
+		if err := open(); err != nil {
+			return loaded{}, err
 		}
-		name, value, _ := strings.Cut(string(line), ":")
-		switch {
-		case strings.EqualFold(name, "Content-Length"):
-			if length, err = strconv.Atoi(strings.TrimSpace(value)); err != nil {
-				return err
+	}
+	var times []time.Duration
+	events := make([]syscall.EpollEvent, connections)
+	for until := began.Add(spell); ctx.Err() == nil && time.Now().Before(until); {
+		n, err := syscall.EpollWait(poll, events, 1000)
+		if err != nil && !errors.Is(err, syscall.EINTR) {
+			return loaded{}, err
+		}
+		for _, event := range events[:max(n, 0)] {
+			c := conns[event.Fd]
+			done, keep, err := c.read(p.answer)
+			if err != nil {
+				return loaded{}, err
 			}
-		case strings.EqualFold(name, "Connection"):
-			keep = !strings.EqualFold(strings.TrimSpace(value), "close")
+			if !done {
+				continue
+			}
+			times = append(times, time.Since(c.asked))
+			if keep {
+				err = c.ask(p.request)
+			} else {
+				delete(conns, event.Fd)
+				syscall.Close(c.fd)
+				err = open()
+			}
+			if err != nil {
+				return loaded{}, err
+			}
 		}
 	}
-	if length < 0 {
-		return errors.New("an answer without a length")
+	out := loaded{requests: len(times), took: time.Since(began), cpu: threadTime() - spentBefore}
+	if err := ctx.Err(); err != nil {
+		return loaded{}, err
 	}
-	body := make([]byte, length)
-	if _, err := io.ReadFull(c.reader, body); err != nil {
-		return err
+	if len(times) == 0 {
+		return loaded{}, fmt.Errorf("not one answer in %v", spell)
 	}
-	if !strings.Contains(status, " 200 ") || (want != "" && string(body) != want) {
-		return fmt.Errorf("answered %s %s", strings.TrimSpace(status), body)
+	slices.Sort(times)
+	out.median = times[len(times)/2]
+	return out, nil
+}
+
+// threadTime is the CPU time of this thread.
+func threadTime() time.Duration {
+	var usage syscall.Rusage
+	const thread = 1 // RUSAGE_THREAD
+	if err := syscall.Getrusage(thread, &usage); err != nil {
+		return 0
 	}
-	if !keep {
-		c.close()
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+}
+
+// conn is one connection of the load.
+type conn struct {
+	fd    int
+	asked time.Time
+	got   []byte
+}
+
+func dial(poll int, to syscall.Sockaddr) (*conn, error) {
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	err = syscall.Connect(fd, to)
+	err = errors.Join(err, syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1), syscall.SetNonblock(fd, true),
+		syscall.EpollCtl(poll, syscall.EPOLL_CTL_ADD, fd, &syscall.EpollEvent{Events: syscall.EPOLLIN, Fd: int32(fd)}))
+	if err != nil {
+		syscall.Close(fd)
+		return nil, err
+	}
+	return &conn{fd: fd, got: make([]byte, 0, 4096)}, nil
+}
+
+// ask sends a request, which is small enough for the socket to take it whole.
+func (c *conn) ask(request []byte) error {
+	c.got, c.asked = c.got[:0], time.Now()
+	n, err := syscall.Write(c.fd, request)
+	if err == nil && n < len(request) {
+		err = errors.New("a request was sent in part only")
+	}
+	return err
+}
+
+// read takes what has come, and says whether that completes the answer and
+// whether the connection stays.
+func (c *conn) read(want string) (done, keep bool, err error) {
+	n, err := syscall.Read(c.fd, c.got[len(c.got):cap(c.got)])
+	switch {
+	case errors.Is(err, syscall.EAGAIN), errors.Is(err, syscall.EINTR):
+		return false, true, nil
+	case err != nil:
+		return false, false, err
+	case n == 0:
+		return false, false, fmt.Errorf("the server closed the connection after %q", c.got)
+	}
+	c.got = c.got[:len(c.got)+n]
+	head, body, found := bytes.Cut(c.got, []byte("\r\n\r\n"))
+	if !found {
+		return false, true, nil
+	}
+	length, err := strconv.Atoi(string(field(head, "content-length")))
+	if err != nil {
+		return false, false, fmt.Errorf("an answer without a length: %q", head)
+	}
+	if len(body) < length {
+		return false, true, nil
+	}
+	if !bytes.HasPrefix(head, []byte("HTTP/1.1 200 ")) || (want != "" && string(body) != want) {
+		return false, false, fmt.Errorf("answered %q", c.got)
+	}
+	return true, !bytes.EqualFold(field(head, "connection"), []byte("close")), nil
+}
+
+// field is the value of a header field, nil if there is none.
+func field(head []byte, name string) []byte {
+	for len(head) > 0 {
+		var line []byte
+		line, head, _ = bytes.Cut(head, []byte("\r\n"))
+		if len(line) > len(name) && line[len(name)] == ':' && bytes.EqualFold(line[:len(name)], []byte(name)) {
+			return bytes.TrimSpace(line[len(name)+1:])
+		}
 	}
 	return nil
 }

@@ -1,12 +1,13 @@
 // Command scoring measures what a prediction costs: requests a second and CPU
-// a request, of Lapis' front and worker and of Azure's own inference server,
-// with the same script, interpreter, load and machine.
+// a request, of Lapis' front and worker, of Azure's own inference server, and
+// of Starlette on uvicorn, with the same script, interpreter, load and
+// machine; and what one client waits for the front, next to nginx.
 //
 // The servers run one after the other in short rounds, so that a noisy moment
 // falls on all alike; the medians count. CPU is what the scheduler has booked
 // on the processes of a server. The last line is the ratio of requests a
-// second. Without a package index only Lapis is measured, with the python3 on
-// PATH, if that has scikit-learn.
+// second to Azure's server. Without a package index only Lapis is measured,
+// with the python3 on PATH, if that has scikit-learn.
 package main
 
 import (
@@ -79,7 +80,9 @@ func run(ctx context.Context, o options) (err error) {
 	}
 	stacks := []*stack{{name: "lapis", start: func() (*process, error) { return startLapis(ctx, dir, python, o.profile) }}}
 	if missing == nil {
-		stacks = append(stacks, &stack{name: "azureml-inference-server-http", start: func() (*process, error) { return startAzure(ctx, dir, python) }})
+		stacks = append(stacks,
+			&stack{name: "azureml-inference-server-http", start: func() (*process, error) { return startAzure(ctx, dir, python) }},
+			&stack{name: "starlette, uvicorn, uvloop", start: func() (*process, error) { return startStarlette(ctx, dir, python) }})
 	}
 	defer func() {
 		for _, s := range stacks {
@@ -87,14 +90,16 @@ func run(ctx context.Context, o options) (err error) {
 		}
 	}()
 	for _, s := range stacks {
-		if s.process, err = s.start(); err != nil {
-			return fmt.Errorf("%s: %w", s.name, err)
-		}
-		if err := s.process.warm(ctx, o.connections); err != nil {
+		if err := s.begin(ctx, o.connections, stacks[0]); err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
 	}
-	var floors []float64
+	one, err := startSingle(ctx, dir, python, stacks[0].process)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, one.stop()) }()
+	var floors, others []float64
 	for range o.rounds {
 		least, err := floor(ctx, python, dir)
 		if err != nil {
@@ -102,11 +107,18 @@ func run(ctx context.Context, o options) (err error) {
 		}
 		floors = append(floors, least)
 		for _, s := range stacks {
-			if err := s.sample(ctx, o); err != nil {
+			other, err := s.sample(ctx, o)
+			if err != nil {
 				return fmt.Errorf("%s: %w", s.name, err)
 			}
+			others = append(others, other)
+		}
+		if err := one.sample(ctx, o.spell/2); err != nil {
+			return fmt.Errorf("one connection: %w", err)
 		}
 	}
+	fmt.Printf("other programs took %.0f %% of the machine (median of the samples, at most %.0f %%)\n", middle(others), slices.Max(others))
+	one.print()
 	print(stacks, middle(floors))
 	return nil
 }
@@ -117,45 +129,90 @@ type stack struct {
 	start   func() (*process, error)
 	process *process
 
-	rates, front, python, median []float64
+	rates, front, python, median, client []float64
 }
 
-// sample loads the server for a while.
-func (s *stack) sample(ctx context.Context, o options) error {
+// begin starts the server and has it answer what the first one answers.
+func (s *stack) begin(ctx context.Context, connections int, first *stack) (err error) {
+	if s.process, err = s.start(); err != nil {
+		return err
+	}
+	if err := s.process.warm(ctx, connections); err != nil {
+		return err
+	}
+	if s.process.answer != first.process.answer {
+		return fmt.Errorf("it answers %q, where %s answers %q", s.process.answer, first.name, first.process.answer)
+	}
+	return nil
+}
+
+// sample loads the server for a while, and says which part of the machine
+// others took meanwhile, in per cent.
+func (s *stack) sample(ctx context.Context, o options) (other float64, err error) {
+	busyBefore, allBefore, err := machine()
+	if err != nil {
+		return 0, err
+	}
 	before, err := s.process.cpu()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	load, err := s.process.load(ctx, o.connections, o.spell)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	after, err := s.process.cpu()
 	if err != nil {
-		return err
+		return 0, err
 	}
+	busy, all, err := machine()
+	if err != nil {
+		return 0, err
+	}
+	own, children := after.own-before.own, after.children-before.children
 	n := float64(load.requests)
 	s.rates = append(s.rates, n/load.took.Seconds())
-	s.front = append(s.front, micros(after.own-before.own)/n)
-	s.python = append(s.python, micros(after.children-before.children)/n)
+	s.front = append(s.front, micros(own)/n)
+	s.python = append(s.python, micros(children)/n)
 	s.median = append(s.median, micros(load.median))
-	return nil
+	s.client = append(s.client, micros(load.cpu)/n)
+	return 100 * max(0, float64(busy-busyBefore-own-children-load.cpu)/float64(all-allBefore)), nil
 }
+
+func (s *stack) cpu() float64 { return middle(s.front) + middle(s.python) }
+
+// The targets: requests a second and CPU a request next to Azure's server,
+// requests a second next to Starlette.
+const (
+	targetRate      = 9
+	targetCPU       = 7
+	targetStarlette = 1
+)
 
 func print(stacks []*stack, floor float64) {
 	fmt.Printf("%-30s %32s CPU %6.1f us/call\n", "run() alone", "", floor)
 	for _, s := range stacks {
-		front, python := middle(s.front), middle(s.python)
-		fmt.Printf("%-30s %8.0f req/s  p50 %6.0f us  CPU %6.1f us/request (parent %.1f, worker %.1f)\n",
-			s.name, middle(s.rates), middle(s.median), front+python, front, python)
+		fmt.Printf("%-30s %8.0f req/s  p50 %6.0f us  CPU %6.1f us/request (parent %.1f, worker %.1f; client %.1f)\n",
+			s.name, middle(s.rates), middle(s.median), s.cpu(), middle(s.front), middle(s.python), middle(s.client))
 	}
-	if len(stacks) < 2 {
+	if len(stacks) < 3 {
 		return
 	}
-	ours, theirs := stacks[0], stacks[1]
-	spent, reference := middle(ours.front)+middle(ours.python), middle(theirs.front)+middle(theirs.python)
-	fmt.Printf("CPU a request 1/%.1f; without run() 1/%.1f\n", reference/spent, (reference-floor)/max(spent-floor, 1))
-	fmt.Printf("ratio %.1f\n", middle(ours.rates)/middle(theirs.rates))
+	ours, azure, starlette := stacks[0], stacks[1], stacks[2]
+	fewer, faster := azure.cpu()/ours.cpu(), middle(ours.rates)/middle(azure.rates)
+	next := middle(ours.rates) / middle(starlette.rates)
+	fmt.Printf("CPU a request 1/%.1f of Azure's server (target 1/%d): %s; without run() 1/%.1f\n",
+		fewer, targetCPU, verdict(fewer >= targetCPU), (azure.cpu()-floor)/max(ours.cpu()-floor, 1))
+	fmt.Printf("requests a second %.2f x Starlette's (target %d): %s\n", next, targetStarlette, verdict(next >= targetStarlette))
+	fmt.Printf("requests a second %.1f x Azure's server's (target %d): %s\n", faster, targetRate, verdict(faster >= targetRate))
+	fmt.Printf("ratio %.1f\n", faster)
+}
+
+func verdict(met bool) string {
+	if met {
+		return "met"
+	}
+	return "short"
 }
 
 func middle(values []float64) float64 {

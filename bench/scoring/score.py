@@ -12,6 +12,9 @@ def init():
     global model
     rows = np.random.default_rng(7).normal(size=(442, 10))
     model = Ridge(alpha=0.5).fit(rows, rows @ np.arange(10.0))
+    # Such fractions add up to the same in any order, so that all servers answer the same bytes.
+    model.coef_ = np.round(model.coef_ * 1024) / 1024
+    model.intercept_ = np.round(model.intercept_ * 1024) / 1024
 
 
 def run(raw_data):
