@@ -109,10 +109,10 @@ type Event struct {
 // Front is the http.Handler of all scoring hosts. The zero value answers 404
 // until Set; its fields are set before it is used.
 type Front struct {
-	Logger  *slog.Logger    // nil means none
-	OnEvent func(Event)     // nil means none; called from many goroutines
-	Pick    func(n int) int // in [0, n), chooses by weight; nil means random
-	NewID   func() string   // request ids; nil means UUIDs
+	Logger  *slog.Logger                       // nil means none
+	OnEvent func(ctx context.Context, e Event) // nil means none; called from many goroutines, with the request's context
+	Pick    func(n int) int                    // in [0, n), chooses by weight; nil means random
+	NewID   func() string                      // request ids; nil means UUIDs
 	Now     func() time.Time
 
 	changing sync.Mutex
@@ -340,7 +340,7 @@ func (f *Front) newID() string {
 // tell logs the request and hands it to OnEvent.
 func (f *Front) tell(ctx context.Context, e Event) {
 	if f.OnEvent != nil {
-		f.OnEvent(e)
+		f.OnEvent(ctx, e)
 	}
 	if f.Logger == nil {
 		return

@@ -29,7 +29,7 @@ func TestArticleRequestIsAnswered(t *testing.T) {
 	p := started(t, articleLike)
 	var event Event
 	server := serving(t, Endpoint{Deployments: map[string]*Pool{"blue": p}, Traffic: map[string]int{"blue": 100}},
-		&Front{OnEvent: func(e Event) { event = e }, NewID: func() string { return "guid" }})
+		&Front{OnEvent: func(_ context.Context, e Event) { event = e }, NewID: func() string { return "guid" }})
 	got := ask(t, server, "POST", "/score", `{"data": [[1,2,3,4,5,6,7,8,9,10],[10,9,8,7,6,5,4,3,2,1]]}`,
 		"x-request-id", "mine", "x-ms-client-request-id", "client-1", "User-Agent", strings.Repeat("u", 80))
 	if got.status != 200 || got.body != "[82.5, 82.5]" {
