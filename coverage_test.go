@@ -212,8 +212,12 @@ func rowsOfType(t *testing.T, cells []string) []string {
 		}
 	}
 	for action := range strings.SplitSeq(cells[2], ", ") {
+		need := action
+		if name, other, found := strings.Cut(action, " (as "); found {
+			action, need = name, strings.TrimSuffix(other, ")")
+		}
 		if action != "" {
-			add("POST", item+"/"+action, action+"/action")
+			add("POST", item+"/"+action, need+"/action")
 		}
 	}
 	return rows

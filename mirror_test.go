@@ -215,3 +215,60 @@ def run(raw):
 	p = start(t, dir)
 	eventually(t, "three instances run again", func() bool { return len(pids(12)) == 3 })
 }
+
+func TestMirrorReportComparesBothAnswers(t *testing.T) {
+	p := start(t, t.TempDir())
+	p.createEndpoint("compares", nil)
+	environment := p.environment()
+	for name, script := range map[string]string{
+		"blue":  "import json\ndef init(): pass\ndef run(raw): return {'rows': [json.loads(raw)['n'], 2.0], 'secret-of': 'user'}\n",
+		"green": "import json\ndef init(): pass\ndef run(raw): return {'rows': [json.loads(raw)['n'], 2.0 + (json.loads(raw)['n'] > 5)], 'secret-of': 'user'}\n",
+	} {
+		code := p.upload("codes", name, "onlinescoring", map[string]string{"score.py": script})
+		if op := p.deploy("compares", name, p.deploymentBody(code, environment, nil)); op.str("status") != "Succeeded" {
+			t.Fatal(op.text)
+		}
+	}
+	report := func() answer {
+		return p.arm("POST", p.endpoint("compares")+"/deployments/green/mirrorReport", mlVersion, nil)
+	}
+	if a := report(); a.status != 404 || !strings.Contains(a.str("error.message"), "--mirror-traffic green=10") {
+		t.Errorf("without mirroring: %d %s", a.status, a.text)
+	}
+	mirror := func(percent int) {
+		p.settle(p.putEndpoint("compares", object{"authMode": "Key", "traffic": object{"blue": 100}, "mirrorTraffic": object{"green": percent}}))
+	}
+	mirror(50)
+	key := p.key("compares")
+	for _, body := range []string{`{"n": 1}`, `{"n": 7}`} {
+		eventually(t, "copies of "+body+" are compared", func() bool {
+			before := p.must(report(), 200)
+			p.must(p.score("compares", key, body), 200)
+			after := p.must(report(), 200)
+			return after.path("same").(float64)+after.path("differentBody").(float64) > before.path("same").(float64)+before.path("differentBody").(float64)
+		})
+	}
+	eventually(t, "a difference is told", func() bool { return p.must(report(), 200).path("differentBody").(float64) > 0 })
+	shown := p.must(report(), 200)
+	found := shown.json["differences"].([]any)[0].(object)
+	if found["path"] != "$.rows[1]" || found["live"] != "2.0" || found["shadow"] != "3.0" || found["liveDeployment"] != "blue" || shown.path("percent") != 50.0 {
+		t.Errorf("got %s", shown.text)
+	}
+	if strings.Contains(shown.text, "secret-of") || strings.Contains(shown.text, key) {
+		t.Errorf("the report shows more than the difference: %s", shown.text)
+	}
+	// It is read with the right to read logs, and no less.
+	reader, clientID, secret, err := p.server.NewApplication("reader")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.grant(reader, "Reader", p.group())
+	token := p.token(clientID, secret, armHost)
+	if a := p.armAs(token, "POST", p.endpoint("compares")+"/deployments/green/mirrorReport", mlVersion, nil); a.status != 403 || !strings.Contains(a.text, "deployments/getLogs/action") {
+		t.Errorf("a reader: %d %s", a.status, a.text)
+	}
+	mirror(0)
+	if a := p.must(report(), 200); a.path("percent") != 0.0 || a.path("differentBody").(float64) == 0 {
+		t.Errorf("after the mirroring: %s", a.text)
+	}
+}

@@ -60,3 +60,20 @@ func (s *Service) status(r resource.Resource) string {
 	}
 	return text
 }
+
+// mirrorReport compares the answers of a deployment that gets mirrored traffic
+// with those of the live ones.
+func (s *Service) mirrorReport(ctx context.Context, call resource.Call) (any, error) {
+	ep, err := s.Tree.Get(ctx, call.Resource.ID.Parent())
+	if err != nil {
+		return nil, err
+	}
+	name := call.Resource.ID.Name()
+	report, ok := s.Front.MirrorReport(Host(ep.ID.Name(), ep.Location), name)
+	if !ok {
+		return nil, fault.E(fault.NotFound, "MirrorReportNotFound",
+			"The deployment '%s' has had no mirrored traffic since it was started. Give it some: az ml online-endpoint update --name %s --mirror-traffic %s=10",
+			name, ep.ID.Name(), name)
+	}
+	return report, nil
+}

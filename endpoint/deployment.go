@@ -81,7 +81,11 @@ func (s *Service) deploymentType() resource.Type {
 		Name: DeploymentType, APIVersions: versions, Located: true, CheckName: checkName,
 		Prepare: s.prepareDeployment, Show: showDeployment, Remove: s.checkRemove,
 		PutOperation: putDeployment, DeleteOperation: deleteDeployment,
-		Actions: []resource.Action{{Name: "getLogs", Run: s.getLogs}},
+		Actions: []resource.Action{
+			{Name: "getLogs", Run: s.getLogs},
+			// Not Azure's. It shows a little of what the script answered, as its log may: who may read one may read the other.
+			{Name: "mirrorReport", Permission: DeploymentType + "/getLogs/action", Run: s.mirrorReport},
+		},
 	}
 }
 

@@ -123,7 +123,8 @@ type Front struct {
 type target struct {
 	Endpoint
 	weights []weight
-	shadow  *shadow // nil: nothing is mirrored
+	shadow  *shadow      // nil: nothing is mirrored
+	past    *shadowQueue // of a mirroring that has ended, for its report
 }
 
 // Set puts an endpoint behind a host name, in place of the one before.
@@ -145,7 +146,7 @@ func (f *Front) Set(host string, endpoint Endpoint) error {
 	endpoint.Traffic, endpoint.Mirror = maps.Clone(endpoint.Traffic), maps.Clone(endpoint.Mirror)
 	f.change(func(table map[string]*target) {
 		next := &target{Endpoint: endpoint, weights: weights, shadow: shadow}
-		next.takeOver(table[hostKey(host)])
+		next.takeOver(table[hostKey(host)], f.now)
 		table[hostKey(host)] = next
 	})
 	return nil
@@ -154,7 +155,7 @@ func (f *Front) Set(host string, endpoint Endpoint) error {
 // Remove takes a host name away.
 func (f *Front) Remove(host string) {
 	f.change(func(table map[string]*target) {
-		(*target)(nil).takeOver(table[hostKey(host)])
+		(*target)(nil).takeOver(table[hostKey(host)], f.now)
 		delete(table, hostKey(host))
 	})
 }
@@ -234,22 +235,31 @@ func (f *Front) serve(w http.ResponseWriter, r *http.Request, event *Event) erro
 		ID: event.RequestID, Method: r.Method, Path: r.URL.Path, RawQuery: r.URL.RawQuery,
 		Header: workerHeader(r, event.ClientRequestID), Body: body,
 	}
-	f.mirror(endpoint, r.Header, request)
-	result, err := pool.Score(r.Context(), request)
-	for tries := 0; errors.Is(err, errSealed) && tries < 3; tries++ {
-		if event.Deployment, pool, err = f.chooseAgain(r); err != nil {
-			return err
-		}
-		result, err = pool.Score(r.Context(), request)
-	}
-	if errors.Is(err, errSealed) {
-		return fault.E(fault.ModelFailed, codeNotReady, "The deployment is being removed.")
+	copied := f.mirror(endpoint, r.Header, request)
+	result, err := f.score(r, pool, request, event)
+	if copied != nil {
+		copied.answeredLive(answerOf(result, err), event.Deployment)
 	}
 	if err != nil {
 		return err
 	}
 	writeResult(w, result, event)
 	return nil
+}
+
+// score has a pool answer, or the one that has taken its place.
+func (f *Front) score(r *http.Request, pool *Pool, request *worker.Request, event *Event) (*Result, error) {
+	result, err := pool.Score(r.Context(), request)
+	for tries := 0; errors.Is(err, errSealed) && tries < 3; tries++ {
+		if event.Deployment, pool, err = f.chooseAgain(r); err != nil {
+			return nil, err
+		}
+		result, err = pool.Score(r.Context(), request)
+	}
+	if errors.Is(err, errSealed) {
+		return nil, fault.E(fault.ModelFailed, codeNotReady, "The deployment is being removed.")
+	}
+	return result, err
 }
 
 // chooseAgain routes anew a request whose pool was closed just before it

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"time"
 
 	"lapis/worker"
 )
@@ -15,12 +16,20 @@ const (
 	maxShadowBytes = 64 << 20 // of their bodies
 )
 
+// What is kept of answers until they are compared.
+const (
+	maxCompared = 1 << 20  // of one answer, in bytes
+	maxKept     = 16 << 20 // of all that wait
+	maxPairs    = 1000     // that wait
+)
+
 // MaxMirror is the largest percentage of an endpoint's requests that can be
 // copied to a deployment, as of the managed service.
 const MaxMirror = 50
 
 // shadow is the deployment that gets copies of live requests. Its answers are
-// thrown away, and whatever it does, the live ones do not wait for it.
+// compared with the live ones and thrown away; whatever it does, those do not
+// wait for it.
 type shadow struct {
 	name    string
 	percent int
@@ -33,13 +42,29 @@ type shadow struct {
 // try the deployment by its name.
 type shadowQueue struct {
 	pool *Pool
+	name string // of its deployment
+	now  func() time.Time
 
-	mu      sync.Mutex
-	waiting []*worker.Request
-	bytes   int
-	running int
-	ended   bool
-	state   MirrorState // its counters
+	mu        sync.Mutex
+	waiting   []*pair
+	bytes     int
+	running   int
+	ended     bool
+	state     MirrorState // its counters
+	done      []*pair     // answered twice, not compared yet
+	comparing bool
+	kept      int // bytes of answers
+	tally     tally
+}
+
+// pair is a request that two deployments answer. The later of both answers
+// hands it on to be compared.
+type pair struct {
+	queue   *shadowQueue
+	request *worker.Request // the copy
+	live    *answered       // both guarded by the queue
+	shadow  *answered
+	by      string // the live deployment
 }
 
 // MirrorState tells how the copies of a host's requests fare.
@@ -88,51 +113,123 @@ func shadowOf(endpoint Endpoint) (*shadow, error) {
 }
 
 // takeOver gives a new target's shadow its queue: the one of the target
-// before, if that had the same pool behind it, else a new one.
-func (t *target) takeOver(before *target) {
-	var old *shadowQueue
-	if before != nil && before.shadow != nil {
-		old = before.shadow.queue
+// before, if that had the same pool behind it, else a new one. A queue that
+// ends is kept for its report, as long as its pool is there.
+func (t *target) takeOver(before *target, now func() time.Time) {
+	var old, past *shadowQueue
+	if before != nil {
+		past = before.past
+		if before.shadow != nil {
+			old = before.shadow.queue
+		}
 	}
 	if t != nil && t.shadow != nil {
 		pool := t.Deployments[t.shadow.name]
 		if old != nil && old.pool == pool {
-			t.shadow.queue = old
+			t.shadow.queue, t.past = old, past
 			return
 		}
-		t.shadow.queue = &shadowQueue{pool: pool}
+		t.shadow.queue = &shadowQueue{pool: pool, name: t.shadow.name, now: now, tally: tally{since: now()}}
 	}
 	if old != nil {
 		old.end()
+		past = old
+	}
+	if t != nil && past != nil && t.Deployments[past.name] == past.pool {
+		t.past = past
 	}
 }
 
 // mirror copies a live request, which no header led to its deployment, to the
-// shadow, as often as its percentage says. It never waits.
-func (f *Front) mirror(t *target, header http.Header, request *worker.Request) {
+// shadow, as often as its percentage says. It never waits. The result is nil
+// if no copy was sent.
+func (f *Front) mirror(t *target, header http.Header, request *worker.Request) *pair {
 	if t.shadow == nil || header.Get(headerDeployment) != "" || f.random()(100) >= t.shadow.percent {
-		return
+		return nil
 	}
 	copied := *request
 	copied.Header = request.Header.Clone()
-	t.shadow.queue.add(&copied)
+	p := &pair{queue: t.shadow.queue, request: &copied}
+	if !p.queue.add(p) {
+		return nil
+	}
+	return p
 }
 
 // add queues a copy, or drops it.
-func (q *shadowQueue) add(request *worker.Request) {
+func (q *shadowQueue) add(p *pair) bool {
 	instances := max(1, q.pool.size())
+	size := len(p.request.Body)
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.ended || len(q.waiting) >= maxShadowQueue || q.bytes+len(request.Body) > maxShadowBytes {
+	if q.ended || len(q.waiting) >= maxShadowQueue || q.bytes+size > maxShadowBytes {
 		q.state.Dropped++
-		return
+		return false
 	}
-	q.waiting = append(q.waiting, request)
-	q.bytes += len(request.Body)
+	q.waiting = append(q.waiting, p)
+	q.bytes += size
 	if q.running < instances {
 		q.running++
 		go q.work()
 	}
+	return true
+}
+
+// answeredLive notes what the client gets, by which deployment. It is called
+// for every pair, and costs next to nothing.
+func (p *pair) answeredLive(a answered, by string) {
+	q := p.queue
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	p.by, p.live = by, q.keep(a)
+	q.match(p)
+}
+
+// keep bounds what is kept of an answer. The caller holds mu.
+func (q *shadowQueue) keep(a answered) *answered {
+	if len(a.body) > maxCompared || q.kept+len(a.body) > maxKept {
+		a.body, a.whole = nil, false
+	}
+	q.kept += len(a.body)
+	return &a
+}
+
+// match hands a pair on that has both answers. The caller holds mu.
+func (q *shadowQueue) match(p *pair) {
+	switch {
+	case p.live == nil || p.shadow == nil:
+	case q.ended || len(q.done) >= maxPairs:
+		q.kept -= len(p.live.body) + len(p.shadow.body)
+		q.tally.notCompared++
+	default:
+		p.request.Body = nil
+		q.done = append(q.done, p)
+		if !q.comparing {
+			q.comparing = true
+			go q.compareDone()
+		}
+	}
+}
+
+// compareDone compares until no pair waits.
+func (q *shadowQueue) compareDone() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for len(q.done) > 0 {
+		p := q.done[0]
+		q.done[0] = nil
+		q.done = q.done[1:]
+		q.mu.Unlock()
+		found, ok := compare(*p.live, *p.shadow)
+		if found != nil {
+			found.Time, found.RequestID, found.LiveDeployment = q.now().UTC(), p.request.ID, p.by
+			found.ClientRequestID = p.request.Header.Get(headerClientRequestID)
+		}
+		q.mu.Lock()
+		q.kept -= len(p.live.body) + len(p.shadow.body)
+		q.tally.note(*p.live, *p.shadow, found, ok)
+	}
+	q.done, q.comparing = nil, false
 }
 
 // end drops what waits and takes no more.
@@ -153,19 +250,21 @@ func (q *shadowQueue) work() {
 			q.mu.Unlock()
 			return
 		}
-		request := q.waiting[0]
+		p := q.waiting[0]
 		q.waiting[0] = nil
 		q.waiting = q.waiting[1:]
-		q.bytes -= len(request.Body)
+		q.bytes -= len(p.request.Body)
 		q.mu.Unlock()
 
-		result, err := q.pool.Score(context.Background(), request)
+		result, err := q.pool.Score(context.Background(), p.request)
 		q.mu.Lock()
 		if err != nil || result.Status != http.StatusOK {
 			q.state.Failed++
 		} else {
 			q.state.Answered++
 		}
+		p.shadow = q.keep(answerOf(result, err))
+		q.match(p)
 		q.mu.Unlock()
 	}
 }

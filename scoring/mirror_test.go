@@ -135,3 +135,124 @@ func TestMirrorRules(t *testing.T) {
 		}
 	}
 }
+
+func mirrorReport(t *testing.T, f *Front, deployment string) MirrorReport {
+	t.Helper()
+	report, ok := f.MirrorReport(host, deployment)
+	if !ok {
+		t.Fatalf("no report on %s", deployment)
+	}
+	return report
+}
+
+func TestMirrorReportTellsWhatDiffers(t *testing.T) {
+	blue := started(t, "import json\ndef init(): pass\ndef run(d): return json.loads(d)\n")
+	green := started(t, `
+import json, os
+def init(): pass
+def run(d):
+    v = json.loads(d)
+    if "raise" in v: raise ValueError("x")
+    if "exit" in v: os._exit(1)
+    if "n" in v: v["n"] = [v["n"][0], v["n"][1] * (1 + 1e-9), v["n"][2] + v.get("off", 0)]
+    return v
+`)
+	front := &Front{Pick: always}
+	server := serving(t, mirrored(blue, green), front)
+	if report := mirrorReport(t, front, "GREEN"); report.Differences == nil || report.Percent != 10 || report.LiveLatency.Count != 0 {
+		t.Errorf("before any request: %+v", report)
+	}
+	for _, body := range []string{`{"n": [1, 2, 3]}`, `{"n": [1, 2, 3], "off": 1}`, `{"raise": 1}`, `{"exit": 1}`} {
+		if got := ask(t, server, "POST", "/score", body, "x-ms-client-request-id", "mine"); got.status != 200 || !strings.HasPrefix(got.body, "{") {
+			t.Fatalf("live: %v", got)
+		}
+	}
+	large := `{"large": "` + strings.Repeat("x", maxCompared) + `"}`
+	ask(t, server, "POST", "/score", large)
+	until(t, "all are counted", func() bool {
+		r := mirrorReport(t, front, "green")
+		return r.Pending == 0 && r.NotCompared == 1 && r.ShadowFailed == 1
+	})
+	report := mirrorReport(t, front, "green")
+	if report.Same != 1 || report.DifferentBody != 1 || report.DifferentStatus != 1 || report.Dropped != 0 || len(report.Differences) != 3 {
+		t.Fatalf("got %+v", report)
+	}
+	byKind := map[string]Difference{}
+	for _, d := range report.Differences {
+		byKind[d.Kind] = d
+		if d.RequestID == "" || d.ClientRequestID != "mine" || d.LiveDeployment != "blue" || d.Time.IsZero() || d.LiveStatus != 200 {
+			t.Errorf("got %+v", d)
+		}
+	}
+	if d := byKind[DifferentBody]; d.Path != "$.n[2]" || d.Live != "3" || d.Shadow != "4" || d.ShadowStatus != 200 {
+		t.Errorf("got %+v", d)
+	}
+	if d := byKind[DifferentStatus]; d.ShadowStatus != 500 || !strings.Contains(d.Live, "raise") {
+		t.Errorf("got %+v", d)
+	}
+	if d := byKind[ShadowFailed]; d.ShadowStatus != 0 || d.Reason != codeModelError {
+		t.Errorf("got %+v", d)
+	}
+	if l := report.LiveLatency; l.Count != 3 || l.P50 <= 0 || l.P50 > l.P95 || l.P95 > l.Max {
+		t.Errorf("latencies %+v", l)
+	}
+	until(t, "nothing is kept but differences", func() bool {
+		q := front.find(host).shadow.queue
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		return q.kept == 0 && len(q.done) == 0 && !q.comparing
+	})
+	plain := mirrored(blue, green)
+	plain.Mirror = nil
+	for range 2 { // also after a later change of the table
+		if err := front.Set(host, plain); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if report := mirrorReport(t, front, "green"); report.Percent != 0 || report.DifferentBody != 1 {
+		t.Errorf("after the mirroring: %+v", report)
+	}
+	if _, ok := front.MirrorReport(host, "blue"); ok {
+		t.Error("a report on what is no shadow")
+	}
+	delete(plain.Deployments, "green")
+	if err := front.Set(host, plain); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := front.MirrorReport(host, "green"); ok {
+		t.Error("a report on a deployment that has gone")
+	}
+}
+
+// What is kept of answers stays below its bound, however many there are, and
+// whichever of both comes first.
+func TestMirrorKeepsABoundedMemory(t *testing.T) {
+	q := &shadowQueue{now: time.Now}
+	answer := answered{status: 200, body: make([]byte, maxCompared), whole: true}
+	var pairs []*pair
+	for range 3 * maxKept / maxCompared {
+		p := &pair{queue: q, request: request("x")}
+		p.answeredLive(answer, "blue")
+		pairs = append(pairs, p)
+	}
+	if q.kept > maxKept {
+		t.Errorf("%d bytes are kept", q.kept)
+	}
+	for _, p := range pairs {
+		q.mu.Lock()
+		p.shadow = q.keep(answer)
+		q.match(p)
+		q.mu.Unlock()
+	}
+	until(t, "all are compared", func() bool { q.mu.Lock(); defer q.mu.Unlock(); return !q.comparing })
+	if q.kept != 0 || q.tally.counts[""]+q.tally.notCompared != uint64(len(pairs)) || q.tally.notCompared == 0 {
+		t.Errorf("%d bytes are kept; %+v", q.kept, q.tally.counts)
+	}
+	for n := range 3 * maxDifferences {
+		q.tally.note(answer, answered{}, &Difference{Kind: ShadowFailed, LiveStatus: n}, true)
+	}
+	report := q.report()
+	if n := len(report.Differences); n != maxDifferences || report.Differences[0].LiveStatus != 3*maxDifferences-1 || report.Differences[n-1].LiveStatus != 2*maxDifferences {
+		t.Errorf("%d differences, the first %+v", n, report.Differences[0])
+	}
+}
