@@ -33,6 +33,36 @@ type Spec struct {
 
 	// InitTimeout ends an instance that is not ready in time. 0 means never.
 	InitTimeout time.Duration
+
+	// Trust names those who may share a process's beginnings: an instance may be
+	// forked from a process that has imported packages of the environment for
+	// others of the same interpreter and Trust. "" means a process of its own
+	// from its first instruction on.
+	Trust string
+
+	// Limits bound the instance with all that it starts. How they are held
+	// is the runtime's to say.
+	Limits Limits
+}
+
+// Limits bound what one instance may use. 0 means no bound.
+type Limits struct {
+	CPU       float64 // processors, such as 0.5 or 4
+	Memory    int64   // bytes
+	Processes int     // processes, or processes and threads, as the machine counts
+}
+
+// Usage is what an instance uses, with all that it has started.
+type Usage struct {
+	CPU       time.Duration // user and system time since the start
+	Memory    int64         // resident bytes now; shared pages count once for each instance
+	Processes int           // running now
+}
+
+// Metered is an Instance that can tell what it uses. An instance that has
+// ended gives ErrExited.
+type Metered interface {
+	Usage() (Usage, error)
 }
 
 // Runtime starts instances.
@@ -118,13 +148,15 @@ const (
 	StageRun    = "run"    // the instance had been ready
 )
 
-// The codes of an ExitError. The first three are Azure's.
+// The codes of an ExitError. The first three and PodOutOfMemory are Azure's.
 const (
 	CodeImportError      = "UserScriptImportError"
 	CodeInitFailed       = "UserScriptInitFailed"
 	CodeFunctionNotFound = "UserScriptFunctionNotFound"
 	CodeStartFailed      = "WorkerStartFailed"
 	CodeExited           = "UserScriptExited"
+	CodeOutOfMemory      = "PodOutOfMemory"   // the limit of memory was reached
+	CodeTooManyProcesses = "TooManyProcesses" // the limit of processes was reached, where it is watched only
 )
 
 // ExitError says why an instance ended by itself.
