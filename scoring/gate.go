@@ -23,9 +23,17 @@ type gate struct {
 	pending int        // requests between enter and leave
 	entered uint64     // since the beginning
 	refused uint64     // because too many were pending
+	asleep  bool       // there is no instance, and a request is to start one
 	sealed  bool
 	drained chan struct{} // closed when sealed; made by seal
 	closing bool
+
+	// of work over time, for those who decide on the number of seats
+	metered bool
+	work    float64   // requests pending, summed over the nanoseconds
+	from    time.Time // when the sum began
+	changed time.Time // when pending last changed, or the sum was last looked at
+	busy    time.Time // when pending was last seen not to be 0
 }
 
 // ticket is a place in the queue.
@@ -38,28 +46,109 @@ func newGate() *gate {
 	return &gate{waiting: list.New(), drained: make(chan struct{})}
 }
 
-// enter counts a request, unless limit of them are pending.
-func (g *gate) enter(limit int) error {
+// enter counts a request, unless limit of them are pending; cold is the limit
+// while there is no instance. It reports whether one must be awaited first.
+func (g *gate) enter(limit, cold int) (asleep bool, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.asleep {
+		limit = cold
+	}
 	switch {
 	case g.sealed:
-		return errSealed
+		return false, errSealed
 	case g.pending >= limit:
 		g.refused++
-		return errTooMany
+		return false, errTooMany
 	}
+	g.count(1)
 	g.entered++
-	g.pending++
-	return nil
+	return g.asleep, nil
 }
 
 // leave ends what enter began.
 func (g *gate) leave() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.pending--
+	g.count(-1)
 	g.sealIfDrained()
+}
+
+// count changes pending. The caller holds mu.
+func (g *gate) count(by int) {
+	if g.metered {
+		g.measure(time.Now())
+	}
+	g.pending += by
+}
+
+// measure sums up to now. The caller holds mu.
+func (g *gate) measure(now time.Time) {
+	if g.pending > 0 {
+		g.work += float64(g.pending) * float64(now.Sub(g.changed))
+		g.busy = now
+	}
+	g.changed = now
+}
+
+// meter begins to measure the work.
+func (g *gate) meter() {
+	now := time.Now()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.metered, g.work, g.from, g.changed, g.busy = true, 0, now, now, now
+}
+
+// demand is the work since the last call.
+func (g *gate) demand(now time.Time) demand {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.measure(now)
+	d := demand{work: float64(g.pending)}
+	if span := now.Sub(g.from); span > 0 {
+		d.work = g.work / float64(span)
+	}
+	if g.pending == 0 {
+		d.idle = now.Sub(g.busy)
+	}
+	g.work, g.from = 0, now
+	return d
+}
+
+// rest marks the gate as one without instances, unless a request is pending.
+func (g *gate) rest() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.pending > 0 || g.sealed {
+		return false
+	}
+	g.asleep, g.metered = true, false
+	return true
+}
+
+// resting reports whether there is no instance.
+func (g *gate) resting() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.asleep
+}
+
+// awaken ends what rest began, and reports whether it had.
+func (g *gate) awaken() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	was := g.asleep
+	g.asleep = false
+	return was
+}
+
+// shrink gives back what an empty gate does not need.
+func (g *gate) shrink() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.seats) == 0 {
+		g.seats = nil
+	}
 }
 
 // drain seals the gate once no request is pending, and returns a channel that
@@ -205,7 +294,7 @@ func (g *gate) look(s *seat) (load int, since time.Time) {
 func (g *gate) state() State {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	s := State{Ready: len(g.seats), Pending: g.pending, Queued: g.waiting.Len(), Requests: g.entered, Throttled: g.refused}
+	s := State{Ready: len(g.seats), Asleep: g.asleep, Pending: g.pending, Queued: g.waiting.Len(), Requests: g.entered, Throttled: g.refused}
 	for _, seat := range g.seats {
 		s.InFlight += seat.load
 	}

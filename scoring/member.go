@@ -110,6 +110,7 @@ func (m *member) enter(phase Phase, err error) {
 // the first does not get ready, it does not try again.
 func (m *member) supervise() {
 	defer close(m.gone)
+	defer m.pool.left(m)
 	defer m.kill()
 	cfg := &m.pool.cfg
 	failures, everReady := 0, false

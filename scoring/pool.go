@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,6 +42,14 @@ type PoolConfig struct {
 	InitTimeout    time.Duration // 0 means 10 min
 	Liveness       Probe
 
+	// With a Scaling that has room, the Scaler moves the number of instances,
+	// once the pool has been started. OnSleep (nil: nothing) is told when it
+	// goes to zero and when it comes back.
+	Scaling  Scaling
+	Scaler   *Scaler
+	OnSleep  func(asleep bool)
+	ColdWait time.Duration // the longest wait of a request for a start from zero; 0 means 1 min
+
 	Log    *LogRing     // nil means a new one
 	Logger *slog.Logger // nil means none
 	Now    func() time.Time
@@ -52,6 +61,7 @@ func (c PoolConfig) withDefaults() PoolConfig {
 	setDefault(&c.MaxConcurrent, 1)
 	setDefault(&c.RequestTimeout, 5*time.Second)
 	setDefault(&c.NotReadyWait, 2*time.Second)
+	setDefault(&c.ColdWait, time.Minute)
 	setDefault(&c.InitTimeout, 10*time.Minute)
 	setDefault(&c.Liveness.InitialDelay, 10*time.Second)
 	setDefault(&c.Liveness.Period, 10*time.Second)
@@ -94,16 +104,28 @@ type Pool struct {
 
 	mu      sync.Mutex
 	members []*member
+	leaving []*member // that have been told to go
 	closed  bool
+	auto    Scaling // zero: the size is what Scale was told
 
-	starts, failedStarts uint64 // from zero
+	// of starts from zero
+	rouse                *rouse // that is under way
+	cold                 int    // bytes of the requests that wait for it
+	starts, failedStarts uint64
 	lastStart            time.Duration
+	startErr             error // of the last one, if it failed
+	startFailures        int   // in a row
+	retryAt              time.Time
 }
 
 // NewPool makes a pool that has no instances yet.
 func NewPool(cfg PoolConfig) *Pool {
 	life, kill := context.WithCancel(context.Background())
-	return &Pool{cfg: cfg.withDefaults(), gate: newGate(), life: life, kill: kill}
+	p := &Pool{cfg: cfg.withDefaults(), gate: newGate(), life: life, kill: kill}
+	if cfg.Scaling != (Scaling{}) {
+		p.auto = cfg.Scaling.withDefaults()
+	}
+	return p
 }
 
 // Start starts the configured number of instances and returns when all are
@@ -119,40 +141,80 @@ func (p *Pool) Start(ctx context.Context) error {
 	return nil
 }
 
-// Scale changes the number of instances. New ones are ready when it returns;
-// if one of them fails, all new ones are stopped and the size stays. Those
-// that go finish their requests first. The queue's limit follows at once.
+// StartAtZero has the pool begin without instances: the first request starts one.
+func (p *Pool) StartAtZero() { p.gate.rest() }
+
+// Scale changes the number of instances, which stays 1 or more but for a
+// pool's end. New ones are ready when it returns; if one of them fails, all new
+// ones are stopped and the size stays. Those that go finish their requests
+// first. The queue's limit follows at once.
 func (p *Pool) Scale(ctx context.Context, n int) error {
 	if n < 0 {
 		return fmt.Errorf("a pool cannot have %d instances", n)
 	}
+	gone, err := p.resize(ctx, n)
+	if err != nil {
+		return err
+	}
+	return p.awaitGone(ctx, gone)
+}
+
+// resize is Scale but for waiting until those that go have gone.
+func (p *Pool) resize(ctx context.Context, n int) (gone []*member, err error) {
 	p.scaling.Lock()
 	defer p.scaling.Unlock()
 	p.mu.Lock()
 	if p.closed {
 		p.mu.Unlock()
-		return errSealed
+		return nil, errSealed
 	}
 	have := len(p.members)
 	var added []*member
-	for index := have; index < n; index++ {
-		added = append(added, p.launch(index))
+	for range n - have {
+		m := p.launch(p.freeIndex())
+		added, p.members = append(added, m), append(p.members, m)
 	}
-	p.members = append(p.members, added...)
-	gone := p.members[min(n, len(p.members)):]
+	gone = slices.Clone(p.members[min(n, len(p.members)):])
 	p.members = p.members[:min(n, len(p.members))]
+	p.leaving = append(p.leaving, gone...)
 	p.mu.Unlock()
 	for _, m := range gone {
 		m.end()
 	}
-	for _, m := range gone {
+	if err := awaitReady(ctx, added); err != nil {
+		p.drop(have, added)
+		return gone, err
+	}
+	if n > 0 && p.gate.awaken() {
+		p.tellAsleep(false)
+	}
+	p.observe()
+	return gone, nil
+}
+
+// freeIndex is the lowest that no instance has, not even one that is about to
+// go. The caller holds mu.
+func (p *Pool) freeIndex() int {
+	has := func(index int) func(*member) bool { return func(m *member) bool { return m.index == index } }
+	index := 0
+	for slices.ContainsFunc(p.members, has(index)) || slices.ContainsFunc(p.leaving, has(index)) {
+		index++
+	}
+	return index
+}
+
+// left takes note of a member that has gone.
+func (p *Pool) left(m *member) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.leaving = slices.DeleteFunc(p.leaving, func(other *member) bool { return other == m })
+}
+
+func (p *Pool) awaitGone(ctx context.Context, members []*member) error {
+	for _, m := range members {
 		if err := m.awaitGone(ctx); err != nil {
 			return err
 		}
-	}
-	if err := awaitReady(ctx, added); err != nil {
-		p.drop(have, added)
-		return err
 	}
 	return nil
 }
@@ -192,6 +254,7 @@ func awaitReady(ctx context.Context, members []*member) error {
 func (p *Pool) drop(have int, added []*member) {
 	p.mu.Lock()
 	p.members = p.members[:min(have, len(p.members))]
+	p.leaving = append(p.leaving, added...)
 	p.mu.Unlock()
 	for _, m := range added {
 		m.kill()
@@ -251,6 +314,7 @@ func (p *Pool) State() State {
 func (p *Pool) Close(ctx context.Context) error {
 	defer p.kill()
 	defer p.all.Wait()
+	p.unobserve()
 	stop := context.AfterFunc(ctx, p.kill)
 	defer stop()
 	select {
@@ -263,6 +327,7 @@ func (p *Pool) Close(ctx context.Context) error {
 	members := p.members
 	p.members = nil
 	p.mu.Unlock()
+	p.unobserve() // once more: it may have come back from zero meanwhile
 	for _, m := range members {
 		m.end()
 	}

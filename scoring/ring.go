@@ -64,6 +64,17 @@ func (r *LogRing) Tail(n int) string {
 	return text.String()
 }
 
+// shrink forgets the lines, if a sink has them.
+func (r *LogRing) shrink() {
+	r.flush()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.sink == nil || r.waits {
+		return
+	}
+	r.lines, r.first, r.bytes, r.timer = nil, 0, 0, nil
+}
+
 // Writer returns a writer for one source of lines. Lines of several writers
 // do not mix; a line of more than 64 KiB is cut into several. A last line
 // without an end is kept back until its end, or Close.

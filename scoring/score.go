@@ -23,7 +23,8 @@ const (
 type Result struct {
 	*worker.Response
 	Instance int           // the index of the instance that answered
-	Queued   time.Duration // before an instance had the request
+	Cold     bool          // the request came to a pool at zero instances
+	Queued   time.Duration // before an instance had the request, a start from zero included
 	Model    time.Duration // in the instance
 }
 
@@ -33,15 +34,21 @@ type Result struct {
 // [Front] alone knows when the pool is closed.
 func (p *Pool) Score(ctx context.Context, req *worker.Request) (*Result, error) {
 	limit := 2 * p.cfg.MaxConcurrent * max(1, p.size())
-	if err := p.gate.enter(limit); err != nil {
+	asleep, err := p.gate.enter(limit, coldQueue)
+	if err != nil {
 		if errors.Is(err, errTooMany) {
 			return nil, fault.E(fault.Throttled, codeTooManyPending,
-				"The deployment has %d requests pending, as many as it takes. Send fewer at a time, or raise instance_count or max_concurrent_requests_per_instance.", limit)
+				"The deployment has as many requests pending as it takes, %d for its instances. Send fewer at a time, or raise instance_count or max_concurrent_requests_per_instance.", limit)
 		}
 		return nil, err
 	}
 	defer p.gate.leave()
 	began := p.cfg.Now()
+	if asleep {
+		if err := p.await(ctx, len(req.Body)); err != nil {
+			return nil, err
+		}
+	}
 	timed, cancel := context.WithTimeout(ctx, p.cfg.RequestTimeout)
 	defer cancel()
 	for again := false; ; again = true {
@@ -57,7 +64,7 @@ func (p *Pool) Score(ctx context.Context, req *worker.Request) (*Result, error) 
 		response, err := p.run(timed, s, req)
 		switch {
 		case err == nil:
-			return &Result{Response: response, Instance: s.index, Queued: given.Sub(began), Model: p.cfg.Now().Sub(given)}, nil
+			return &Result{Response: response, Instance: s.index, Cold: asleep, Queued: given.Sub(began), Model: p.cfg.Now().Sub(given)}, nil
 		case errors.Is(err, worker.ErrGivenBack):
 		case errors.Is(err, worker.ErrNotTaken):
 			p.replace(s, err.Error())
