@@ -172,6 +172,10 @@ func TestBadDeploymentsAreRefusedAndNotKept(t *testing.T) {
 	if a := p.must(p.arm("GET", p.group()+"/providers/Microsoft.Resources/deployments", deploymentVersion, nil), 200); len(a.values()) != 0 {
 		t.Errorf("kept: %s", a.text)
 	}
+	a := p.arm("GET", p.group()+"/providers/Microsoft.Resources/deployments/none", deploymentVersion, nil)
+	if a.status != 404 || a.str("error.code") != "DeploymentNotFound" {
+		t.Errorf("a deployment that there is not: %d %s", a.status, a.text)
+	}
 }
 
 // A deployment that a power cut interrupts goes on with the next start.

@@ -39,6 +39,9 @@ type Tree struct {
 // GroupType is the name of the resource group type.
 const GroupType = "Microsoft.Resources/resourceGroups"
 
+// deploymentType is that of deployments of templates.
+const deploymentType = "Microsoft.Resources/deployments"
+
 // NewTree returns a tree that knows no types.
 func NewTree(cfg Config) *Tree {
 	return &Tree{Config: cfg, types: map[string]*Type{}}
@@ -180,8 +183,11 @@ func Delete(tx store.Tx, id armid.ID) error {
 
 // NotFound is the fault for a resource that does not exist.
 func NotFound(id armid.ID) error {
-	if id.Is(GroupType) {
+	switch { // Resource Manager's own types have codes of their own
+	case id.Is(GroupType):
 		return fault.E(fault.NotFound, "ResourceGroupNotFound", "Resource group '%s' could not be found.", id.Name())
+	case id.Is(deploymentType):
+		return fault.E(fault.NotFound, "DeploymentNotFound", "Deployment '%s' could not be found.", id.Name())
 	}
 	names := strings.Join(id.Names(), "/")
 	return fault.E(fault.NotFound, "ResourceNotFound",
