@@ -150,6 +150,7 @@ func TestWorkspaceWithoutSecretsServes(t *testing.T) {
 	}
 	p.must(p.arm("POST", p.workspace()+"/datastores/workspaceblobstore/listSecrets", datastoreVersion, nil), 400)
 	p.grant(p.ownerID(), "Storage Blob Data Contributor", ws.str("properties.storageAccount"))
+	p.must(p.arm("PATCH", ws.str("properties.storageAccount"), "2023-01-01", object{"properties": object{"allowSharedKeyAccess": false}}), 200)
 	blob := "https://" + store.str("properties.accountName") + ".blob.core.windows.net/" + store.str("properties.containerName") + "/LocalUpload/1/model/weights.txt"
 	p.must(p.do("PUT", blob, map[string]string{
 		"Authorization": "Bearer " + p.owner("https://storage.azure.com"), "x-ms-version": "2021-12-02", "x-ms-blob-type": "BlockBlob",
@@ -176,6 +177,59 @@ def run(raw): return w
 	}
 	if a := p.must(p.scoreAt("secretless", "blue", p.key("secretless"), "{}"), 200); a.text != `"42"` {
 		t.Errorf("answer: %s", a.text)
+	}
+}
+
+// A workspace of an account that takes no keys signs in its own name: what it
+// signs is worth what its identity may do, at the time of the request.
+func TestWorkspaceSignsInItsOwnName(t *testing.T) {
+	p := start(t, t.TempDir())
+	ws := p.must(p.arm("GET", p.workspace(), datastoreVersion, nil), 200)
+	account := ws.str("properties.storageAccount")
+	properties := ws.json["properties"].(object)
+	properties["systemDatastoresAuthMode"] = "userDelegationSAS"
+	p.must(p.arm("PUT", p.workspace(), datastoreVersion, object{"location": p.info.Location, "properties": properties}), 200)
+	at := p.workspace() + "/datastores/workspaceblobstore"
+	store := p.must(p.arm("GET", at, datastoreVersion, nil), 200)
+	if store.str("properties.credentials.credentialsType") != "Sas" {
+		t.Fatalf("the default datastore: %s", store.text)
+	}
+	p.must(p.arm("PUT", at, datastoreVersion, store.json), 200) // an echo of it changes nothing
+	p.must(p.arm("PATCH", account, "2023-01-01", object{"properties": object{"allowSharedKeyAccess": false}}), 200)
+	uri := p.must(p.arm("POST", p.workspace()+"/codes/c/versions/1/startPendingUpload", mlVersion, object{}), 200).str("blobReferenceForConsumption.credential.sasUri")
+	box, token, _ := strings.Cut(uri, "?")
+	secrets := p.must(p.arm("POST", at+"/listSecrets", datastoreVersion, object{"expirableSecret": true}), 200)
+	own := "https://" + store.str("properties.accountName") + ".blob.core.windows.net/" + store.str("properties.containerName")
+	put := func(box, token string) answer {
+		return p.do("PUT", box+"/score.py?"+token, map[string]string{"x-ms-version": "2021-12-02", "x-ms-blob-type": "BlockBlob"}, []byte("pass"))
+	}
+	signer := ws.str("identity.principalId")
+	for _, token := range []string{token, secrets.str("sasToken")} {
+		if !strings.Contains(token, "skoid="+signer) {
+			t.Errorf("signed by somebody else: %s", token)
+		}
+	}
+	p.must(put(box, token), 201)
+	p.must(put(own, secrets.str("sasToken")), 201)
+	if a := put(own, token); a.status != 403 || !strings.Contains(a.text, "AuthenticationFailed") {
+		t.Errorf("another container: %d %s", a.status, a.text)
+	}
+	p.must(p.arm("POST", account+"/revokeUserDelegationKeys", "2023-01-01", nil), 200)
+	if a := put(box, token); a.status != 403 || !strings.Contains(a.text, "AuthenticationFailed") {
+		t.Errorf("after all keys were revoked: %d %s", a.status, a.text)
+	}
+	fresh := p.must(p.arm("POST", at+"/listSecrets", datastoreVersion, object{"expirableSecret": true}), 200).str("sasToken")
+	p.must(put(own, fresh), 201)
+	for _, role := range p.must(p.arm("GET", account+"/providers/Microsoft.Authorization/roleAssignments?$filter=atScope()", "2022-04-01", nil), 200).values() {
+		if role["properties"].(object)["principalId"] == signer {
+			p.must(p.arm("DELETE", role["id"].(string), "2022-04-01", nil), 200)
+		}
+	}
+	if a := put(own, fresh); a.status != 403 || !strings.Contains(a.text, "AuthorizationPermissionMismatch") || !strings.Contains(a.text, signer) {
+		t.Errorf("after its role was taken away: %d %s", a.status, a.text)
+	}
+	if a := p.arm("POST", p.workspace()+"/codes/c/versions/1/startPendingUpload", mlVersion, object{}); a.status != 403 || !strings.Contains(a.text, "generateUserDelegationKey") {
+		t.Errorf("a signature without the right to sign: %d %s", a.status, a.text)
 	}
 }
 

@@ -87,7 +87,7 @@ func (s *Server) openFaces(context.Context) error {
 	data := dataplane.New(dataplane.Config{
 		Service: s.blobs, Accounts: s.blobAccount, Verify: s.verifier(storageAudience), Authorize: s.require,
 		AuthorizationURI: "https://login.microsoftonline.com/" + s.home.Tenant + "/oauth2/authorize",
-		Now:              s.cfg.Now, Rand: s.cfg.Rand, Log: s.cfg.Log,
+		Tenant:           s.home.Tenant, Now: s.cfg.Now, Rand: s.cfg.Rand, Log: s.cfg.Log,
 	})
 	images := s.registries.Handler(registry.Access{
 		Registries: s.registryOf, Verify: s.verifier(append(s.armAudiences(), registryAudience)...),

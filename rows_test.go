@@ -316,8 +316,4 @@ func TestWhatIsNotSupportedIsRefusedByName(t *testing.T) {
 	}
 	refused("DatastoreTypeNotSupported", p.workspace()+"/datastores/other", mlVersion, datastore(object{"datastoreType": "AzureFile"}))
 	refused("CredentialsTypeNotSupported", p.workspace()+"/datastores/other", mlVersion, datastore(object{"credentials": object{"credentialsType": "Certificate"}}))
-	ws := p.must(p.arm("GET", p.workspace(), mlVersion, nil), 200)
-	refused("DatastoreAuthNotSupported", p.group()+"/providers/Microsoft.MachineLearningServices/workspaces/other", mlVersion, object{"location": p.info.Location, "properties": object{
-		"storageAccount": ws.str("properties.storageAccount"), "containerRegistry": ws.str("properties.containerRegistry"), "systemDatastoresAuthMode": "userDelegationSas",
-	}})
 }

@@ -259,13 +259,24 @@ func (a accountStorage) EnsureContainer(ctx context.Context, id armid.ID, contai
 	return err
 }
 
-func (a accountStorage) ContainerSAS(ctx context.Context, id armid.ID, container, permissions string, expiry time.Time) (string, error) {
+func (a accountStorage) ContainerSAS(ctx context.Context, id armid.ID, wanted workspace.Signature) (string, error) {
 	account, err := a.account(ctx, id)
 	if err != nil {
 		return "", err
 	}
-	return blob.SignContainerSAS(account, container, sas.Service{Permissions: permissions, Expiry: expiry})
+	token := sas.Service{Permissions: wanted.Permissions, Expiry: wanted.Expiry}
+	if account.AllowSharedKey && !wanted.Delegated {
+		return blob.SignContainerSAS(account, wanted.Container, token)
+	}
+	if err := a.s.require(ctx, wanted.Signer, rbac.Delegate, false, account.ID); err != nil {
+		return "", err
+	}
+	key := sas.NewKey(wanted.Signer, a.s.home.Tenant, delegationVersion, a.s.cfg.Now(), wanted.Expiry)
+	return blob.SignDelegatedSAS(account, wanted.Container, key, token)
 }
+
+// delegationVersion is the storage version of keys that workspaces sign with.
+const delegationVersion = "2021-12-02"
 
 func (a accountStorage) AccountKey(ctx context.Context, id armid.ID) (secret.String, error) {
 	account, err := a.account(ctx, id)
@@ -295,7 +306,7 @@ func (a accountStorage) ReadBlob(ctx context.Context, id armid.ID, container, na
 func (s *Server) blobAccount(ctx context.Context, name string) (blob.Account, error) {
 	a, err := s.accounts.Find(ctx, name)
 	return blob.Account{
-		Name: a.Name, ID: a.ID, Keys: a.Keys, AllowSharedKey: a.AllowSharedKey, CreatedAt: a.CreatedAt, SKU: a.SKU, Kind: a.Kind,
+		Name: a.Name, ID: a.ID, Keys: a.Keys, AllowSharedKey: a.AllowSharedKey, Delegation: a.Delegation, CreatedAt: a.CreatedAt, SKU: a.SKU, Kind: a.Kind,
 	}, err
 }
 

@@ -34,6 +34,7 @@ type Account struct {
 	ID             armid.ID
 	Keys           [2]secret.String // base64, as clients get them
 	AllowSharedKey bool             // Shared Key and SAS signed with a key are taken
+	Delegation     secret.String    // that user delegation keys are made with; zero: there are none
 	CreatedAt      time.Time        // tells an account from an earlier one of the same name
 	SKU            string           // such as Standard_LRS
 	Kind           string           // such as StorageV2

@@ -39,16 +39,18 @@ const (
 const (
 	storageAccount = "Microsoft.Storage/storageAccounts/"
 	blobService    = storageAccount + "blobServices/"
-	containers     = blobService + "containers/"
-	blobs          = containers + "blobs/"
-	registries     = "Microsoft.ContainerRegistry/registries/"
-	repositories   = registries + "repositories/"
-	mlServices     = "Microsoft.MachineLearningServices/"
-	workspaces     = mlServices + "workspaces/"
-	identities     = "Microsoft.ManagedIdentity/userAssignedIdentities/"
-	federated      = identities + "federatedIdentityCredentials/"
-	vaults         = "Microsoft.KeyVault/vaults/"
-	cognitive      = "Microsoft.CognitiveServices/accounts/"
+	// Delegate is the action that gives user delegation keys.
+	Delegate     = blobService + "generateUserDelegationKey/action"
+	containers   = blobService + "containers/"
+	blobs        = containers + "blobs/"
+	registries   = "Microsoft.ContainerRegistry/registries/"
+	repositories = registries + "repositories/"
+	mlServices   = "Microsoft.MachineLearningServices/"
+	workspaces   = mlServices + "workspaces/"
+	identities   = "Microsoft.ManagedIdentity/userAssignedIdentities/"
+	federated    = identities + "federatedIdentityCredentials/"
+	vaults       = "Microsoft.KeyVault/vaults/"
+	cognitive    = "Microsoft.CognitiveServices/accounts/"
 )
 
 // BuiltInRoles returns the roles that every tenant has, in a fresh slice. Ids
@@ -95,19 +97,18 @@ func generalRoles() []Role {
 }
 
 func storageRoles() []Role {
-	delegate := blobService + "generateUserDelegationKey/action"
 	return []Role{
 		builtIn(BlobDataOwner, "Storage Blob Data Owner", "All of the blobs and containers of an account, ownership and access lists included.",
-			Permission{Actions: []string{containers + "*", delegate}, DataActions: []string{blobs + "*"}}),
+			Permission{Actions: []string{containers + "*", Delegate}, DataActions: []string{blobs + "*"}}),
 		builtIn(BlobDataContributor, "Storage Blob Data Contributor", "Reads, writes and deletes blobs and containers.",
 			Permission{
-				Actions:     []string{containers + "delete", containers + "read", containers + "write", delegate},
+				Actions:     []string{containers + "delete", containers + "read", containers + "write", Delegate},
 				DataActions: []string{blobs + "delete", blobs + "read", blobs + "write", blobs + "move/action", blobs + "add/action"},
 			}),
 		builtIn(BlobDataReader, "Storage Blob Data Reader", "Reads and lists blobs and containers.",
-			Permission{Actions: []string{containers + "read", delegate}, DataActions: []string{blobs + "read"}}),
+			Permission{Actions: []string{containers + "read", Delegate}, DataActions: []string{blobs + "read"}}),
 		builtIn(BlobDelegator, "Storage Blob Delegator", "Asks for the key that signs user delegation SAS tokens.",
-			Permission{Actions: []string{delegate}}),
+			Permission{Actions: []string{Delegate}}),
 		builtIn(StorageAccountContributor, "Storage Account Contributor", "Manages storage accounts and reads their keys, and with them all data.",
 			Permission{Actions: []string{
 				"Microsoft.Authorization/*/read", "Microsoft.Insights/alertRules/*", "Microsoft.Insights/diagnosticSettings/*",

@@ -5,7 +5,11 @@ package secret
 import (
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -47,6 +51,7 @@ func (s String) MarshalText() ([]byte, error) { return []byte(hidden), nil }
 type Sealer struct {
 	aead cipher.AEAD
 	rand io.Reader
+	root []byte // of what Derive gives
 }
 
 // KeySize is the size of a master key in bytes.
@@ -65,7 +70,19 @@ func NewSealer(key []byte, rand io.Reader) (*Sealer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Sealer{aead: aead, rand: rand}, nil
+	root, err := hkdf.Key(sha256.New, key, nil, "derived", sha256.Size)
+	if err != nil {
+		return nil, err
+	}
+	return &Sealer{aead: aead, rand: rand, root: root}, nil
+}
+
+// Derive returns a secret for the purpose named by label. It is the same each
+// time under one master key, and tells nothing of it or of other labels'.
+func (s *Sealer) Derive(label string) String {
+	mac := hmac.New(sha256.New, s.root)
+	mac.Write([]byte(label))
+	return New(base64.StdEncoding.EncodeToString(mac.Sum(nil)))
 }
 
 // Seal encrypts plain for the purpose named by label; only Open with the same

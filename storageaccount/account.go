@@ -32,6 +32,7 @@ type Account struct {
 	UID            string // of this incarnation
 	Keys           [2]secret.String
 	AllowSharedKey bool
+	Delegation     secret.String // that user delegation keys are made with
 	CreatedAt      time.Time
 	SKU, Kind      string
 }
@@ -54,6 +55,8 @@ func New(cfg Config) *Service { return &Service{Config: cfg} }
 // private is what an account's record keeps to itself.
 type private struct {
 	Keys [2]key `json:"keys"`
+	// Revoked is drawn anew when all user delegation keys are revoked.
+	Revoked string `json:"revoked,omitempty"`
 }
 
 type key struct {
@@ -95,6 +98,7 @@ func (s *Service) account(r resource.Resource) (Account, error) {
 	a := Account{
 		Name: r.ID.Name(), ID: r.ID, UID: r.UID, CreatedAt: r.System.CreatedAt, SKU: sku.Name, Kind: r.Kind,
 		AllowSharedKey: props.AllowSharedKeyAccess == nil || *props.AllowSharedKeyAccess,
+		Delegation:     s.Sealer.Derive("user delegation keys " + r.ID.Key() + " " + r.UID + " " + p.Revoked),
 	}
 	for i, k := range p.Keys {
 		plain, err := s.Sealer.Open(label(r.ID), k.Sealed)

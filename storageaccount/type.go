@@ -2,8 +2,10 @@ package storageaccount
 
 import (
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -31,6 +33,7 @@ func (s *Service) accountType() resource.Type {
 		Actions: []resource.Action{
 			{Name: "listKeys", Run: s.listKeys},
 			{Name: "regenerateKey", Run: s.regenerateKey},
+			{Name: "revokeUserDelegationKeys", Run: s.revokeDelegationKeys},
 		},
 	}
 }
@@ -166,6 +169,25 @@ func (s *Service) regenerateKey(ctx context.Context, call resource.Call) (any, e
 		return nil, err
 	}
 	return s.shownKeys(changed)
+}
+
+// revokeDelegationKeys makes all user delegation keys worthless, and what was
+// signed with them.
+func (s *Service) revokeDelegationKeys(ctx context.Context, call resource.Call) (any, error) {
+	drawn := make([]byte, 16)
+	if _, err := io.ReadFull(s.Rand, drawn); err != nil {
+		return nil, err
+	}
+	return nil, s.Tree.Modify(ctx, call.Resource.ID, func(r *resource.Resource) error {
+		var p private
+		if err := json.Unmarshal(r.Private, &p); err != nil {
+			return err
+		}
+		p.Revoked = hex.EncodeToString(drawn)
+		kept, err := json.Marshal(p)
+		r.Private = kept
+		return err
+	})
 }
 
 // CheckNameAvailability answers the provider's question of that name.

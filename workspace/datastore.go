@@ -103,8 +103,11 @@ func defaultDatastore(ws resource.Resource) (datastore, error) {
 		return datastore{}, err
 	}
 	kind := credentialKey
-	if strings.EqualFold(p.DatastoreAuth, "identity") {
+	switch strings.ToLower(p.DatastoreAuth) {
+	case "identity":
 		kind = credentialNone
+	case "userdelegationsas":
+		kind = credentialSAS
 	}
 	return datastore{
 		DatastoreType: "AzureBlob", AccountName: account.Name(), ContainerName: blobStore(ws),

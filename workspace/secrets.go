@@ -82,7 +82,7 @@ func (s *Service) keepSecrets(d *resource.Draft, next, prev datastore) (json.Raw
 		return json.Marshal(sealedSecret{Secret: sealed})
 	case same && next.AccountName == prev.AccountName:
 		return d.Prev.Private, nil
-	case next.IsDefault && next.Credentials.Type == credentialKey:
+	case next.IsDefault && (next.Credentials.Type == credentialKey || same && next.Credentials.Type == credentialSAS):
 		return nil, nil
 	}
 	return nil, fault.E(fault.Invalid, "ValidationError", "Credentials of the type %s need their secret: credentials.secrets with secretsType and key or sasToken.", next.Credentials.Type).At("properties.credentials.secrets")
@@ -108,9 +108,13 @@ func (s *Service) listSecrets(ctx context.Context, call resource.Call) (any, err
 	if d.Credentials.Type == credentialNone {
 		return nil, fault.E(fault.Invalid, "UserError", "The datastore '%s' has no credentials (credentialsType None): use a token of your own identity for https://storage.azure.com.", call.Resource.ID.Name())
 	}
-	key, err := s.datastoreSecret(ctx, call.Resource)
+	key, err := s.datastoreSecret(call.Resource)
 	if err != nil {
 		return nil, err
+	}
+	life := time.Duration(max(asked.Hours, 1)) * time.Hour
+	if key.IsZero() {
+		return s.ownSecrets(ctx, call.Resource, d, asked.Expirable != nil && *asked.Expirable, life)
 	}
 	if d.Credentials.Type == credentialSAS {
 		return map[string]any{"secretsType": credentialSAS, "sasToken": key.Reveal()}, nil
@@ -118,31 +122,43 @@ func (s *Service) listSecrets(ctx context.Context, call resource.Call) (any, err
 	if asked.Expirable == nil || !*asked.Expirable {
 		return map[string]any{"secretsType": credentialKey, "key": key.Reveal()}, nil
 	}
-	expiry := s.Now().Add(time.Duration(max(asked.Hours, 1)) * time.Hour)
-	token, err := s.Storage.KeySAS(d.AccountName, d.ContainerName, key, "racwdl", expiry)
+	token, err := s.Storage.KeySAS(d.AccountName, d.ContainerName, key, uploadPermissions, s.Now().Add(life))
 	return map[string]any{"secretsType": credentialSAS, "sasToken": token}, err
 }
 
-// datastoreSecret opens the secret that was given, or takes the key of the
+// uploadPermissions are those of a signature for a datastore.
+const uploadPermissions = "racwdl"
+
+// ownSecrets are those of a datastore that none were given for: it lies in the
 // workspace's own account.
-func (s *Service) datastoreSecret(ctx context.Context, r resource.Resource) (secret.String, error) {
+func (s *Service) ownSecrets(ctx context.Context, r resource.Resource, d datastore, expirable bool, life time.Duration) (any, error) {
+	ws, err := s.Tree.Get(ctx, workspaceOf(r.ID))
+	if err != nil {
+		return nil, err
+	}
+	if d.Credentials.Type == credentialSAS || expirable {
+		token, err := s.sign(ctx, ws, d.ContainerName, uploadPermissions, life)
+		return map[string]any{"secretsType": credentialSAS, "sasToken": token}, err
+	}
+	account, _, err := attached(&ws)
+	if err != nil {
+		return nil, err
+	}
+	key, err := s.Storage.AccountKey(ctx, account)
+	return map[string]any{"secretsType": credentialKey, "key": key.Reveal()}, err
+}
+
+// datastoreSecret opens the secret that was given; it is empty where none was.
+func (s *Service) datastoreSecret(r resource.Resource) (secret.String, error) {
 	var kept sealedSecret
 	if len(r.Private) > 0 {
 		if err := json.Unmarshal(r.Private, &kept); err != nil {
 			return secret.String{}, err
 		}
 	}
-	if len(kept.Secret) > 0 {
-		plain, err := s.Sealer.Open(secretLabel(&r), kept.Secret)
-		return secret.New(string(plain)), err
+	if len(kept.Secret) == 0 {
+		return secret.String{}, nil
 	}
-	ws, err := s.Tree.Get(ctx, workspaceOf(r.ID))
-	if err != nil {
-		return secret.String{}, err
-	}
-	account, _, err := attached(&ws)
-	if err != nil {
-		return secret.String{}, err
-	}
-	return s.Storage.AccountKey(ctx, account)
+	plain, err := s.Sealer.Open(secretLabel(&r), kept.Secret)
+	return secret.New(string(plain)), err
 }

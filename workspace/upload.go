@@ -40,7 +40,7 @@ func (s *Service) startPendingUpload(ctx context.Context, call resource.Call) (a
 	if err := s.Storage.EnsureContainer(ctx, account, container); err != nil {
 		return nil, err
 	}
-	token, err := s.Storage.ContainerSAS(ctx, account, container, "rcwl", s.Now().Add(pendingUploadLife))
+	token, err := s.sign(ctx, ws, container, "rcwl", pendingUploadLife)
 	if err != nil {
 		return nil, err
 	}
@@ -53,4 +53,28 @@ func (s *Service) startPendingUpload(ctx context.Context, call resource.Call) (a
 		"pendingUploadId": id, "pendingUploadType": "TemporaryBlobReference",
 		"blobReferenceForConsumption": reference,
 	}, nil
+}
+
+// sign makes a signature for a container of the workspace's account.
+func (s *Service) sign(ctx context.Context, ws resource.Resource, container, permissions string, life time.Duration) (string, error) {
+	account, _, err := attached(&ws)
+	if err != nil {
+		return "", err
+	}
+	delegated, err := delegates(ws)
+	if err != nil {
+		return "", err
+	}
+	wanted := Signature{Container: container, Permissions: permissions, Expiry: s.Now().Add(life), Delegated: delegated}
+	if ws.Identity != nil {
+		wanted.Signer = ws.Identity.PrincipalID
+	}
+	return s.Storage.ContainerSAS(ctx, account, wanted)
+}
+
+// delegates reports whether a workspace signs in its own name only.
+func delegates(ws resource.Resource) (bool, error) {
+	var p Properties
+	err := ws.Decode(&p)
+	return strings.EqualFold(p.DatastoreAuth, "userDelegationSAS"), err
 }

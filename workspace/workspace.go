@@ -37,14 +37,24 @@ var versions = []string{
 // Storage is what a workspace needs of its storage account.
 type Storage interface {
 	EnsureContainer(ctx context.Context, account armid.ID, container string) error
-	// ContainerSAS returns the query of a signature for a container; permissions
-	// are the letters of the service's signed permissions.
-	ContainerSAS(ctx context.Context, account armid.ID, container, permissions string, expiry time.Time) (string, error)
+	// ContainerSAS returns the query of a signature for a container.
+	ContainerSAS(ctx context.Context, account armid.ID, s Signature) (string, error)
 	AccountKey(ctx context.Context, account armid.ID) (secret.String, error)
 	// KeySAS is ContainerSAS with a key that is given.
 	KeySAS(account, container string, key secret.String, permissions string, expiry time.Time) (string, error)
 	// ReadBlob returns the first limit bytes of a blob; NotFound where there is none.
 	ReadBlob(ctx context.Context, account armid.ID, container, name string, limit int64) ([]byte, error)
+}
+
+// Signature is a shared access signature that is wanted. It is made with the
+// account's key; where the account takes no keys, or Delegated is set, it is
+// made in the name of the signer, and worth what that may do.
+type Signature struct {
+	Container   string
+	Permissions string // letters of the service's signed permissions
+	Expiry      time.Time
+	Signer      string // object id
+	Delegated   bool
 }
 
 // Config is what the service needs.
@@ -79,7 +89,7 @@ type Properties struct {
 	StorageAccount    string `json:"storageAccount"`
 	ContainerRegistry string `json:"containerRegistry"`
 	FriendlyName      string `json:"friendlyName,omitempty"`
-	DatastoreAuth     string `json:"systemDatastoresAuthMode,omitempty"` // accessKey or identity
+	DatastoreAuth     string `json:"systemDatastoresAuthMode,omitempty"` // accessKey, identity or userDelegationSAS
 }
 
 var validName = regexp.MustCompile(`^[a-zA-Z0-9][\w-]{2,32}$`)
@@ -194,17 +204,15 @@ func (s *Service) prepare(ctx context.Context, d *resource.Draft) error {
 }
 
 // checkAuthMode holds what the default datastore is reached with: the
-// account's key, or each client's own identity.
+// account's key, each client's own identity, or signatures in the workspace's name.
 func checkAuthMode(r *resource.Resource) error {
 	var p Properties
 	if err := r.Decode(&p); err != nil {
 		return badProperties(err)
 	}
 	switch strings.ToLower(p.DatastoreAuth) {
-	case "", "accesskey", "identity":
+	case "", "accesskey", "identity", "userdelegationsas":
 		return nil
-	case "userdelegationsas":
-		return fault.E(fault.NotImplemented, "DatastoreAuthNotSupported", "The systemDatastoresAuthMode '%s' is not supported yet; use accessKey or identity.", p.DatastoreAuth).At("properties.systemDatastoresAuthMode")
 	}
 	return fault.E(fault.Invalid, "ValidationError", "The systemDatastoresAuthMode '%s' is none of accessKey, identity, userDelegationSAS.", p.DatastoreAuth).At("properties.systemDatastoresAuthMode")
 }

@@ -28,6 +28,7 @@ const tenant = "72f988bf-0000-4000-8000-2d7cd011db47"
 type shelf struct {
 	containers []string
 	signed     []string
+	delegated  bool // the last one
 }
 
 func (s *shelf) EnsureContainer(_ context.Context, account armid.ID, container string) error {
@@ -35,9 +36,10 @@ func (s *shelf) EnsureContainer(_ context.Context, account armid.ID, container s
 	return nil
 }
 
-func (s *shelf) ContainerSAS(_ context.Context, account armid.ID, container, permissions string, expiry time.Time) (string, error) {
-	s.signed = append(s.signed, permissions)
-	return fmt.Sprintf("sr=c&sp=%s&se=%d&sig=%s", permissions, expiry.Unix(), container), nil
+func (s *shelf) ContainerSAS(_ context.Context, account armid.ID, wanted workspace.Signature) (string, error) {
+	s.signed = append(s.signed, wanted.Permissions)
+	s.delegated = wanted.Delegated
+	return fmt.Sprintf("sr=c&sp=%s&se=%d&sig=%s", wanted.Permissions, wanted.Expiry.Unix(), account.Name()+wanted.Container), nil
 }
 
 func (s *shelf) AccountKey(context.Context, armid.ID) (secret.String, error) {

@@ -18,7 +18,7 @@ import (
 // caller is who sent a request, as far as its handler needs to know.
 type caller struct {
 	kind      callerKind
-	principal string       // of a bearer token
+	principal string       // of a bearer token, or of a user delegation key
 	onlyNew   bool         // may make things, but not replace them
 	override  sas.Override // headers that a service SAS puts on the answer
 }
@@ -107,20 +107,25 @@ func (h *Handler) checkDate(q *request) error {
 func (h *Handler) admitSAS(q *request, query map[string][]string, account blob.Account, t target, at level, n need) (caller, error) {
 	token, err := sas.Parse(query)
 	switch {
-	case token.Delegated:
-		return caller{}, failedAuthentication("User delegation SAS are not supported here yet. Use a service or account SAS, or a bearer token.")
 	case err != nil:
 		return caller{}, failedAuthentication("%s.", capital(err.Error()))
 	case token.Identifier != "":
 		return caller{}, failedAuthentication("Access policy not found: the container has no stored access policy %q.", token.Identifier)
 	case token.Snapshot != "" && !token.IsAccount() && token.Resource != "b":
 		return caller{}, failedAuthentication("Snapshots do not go with this SAS.")
+	case token.Delegated:
+		return h.admitDelegated(q, token, account, t, at, n)
 	case !account.AllowSharedKey:
 		return caller{}, keysOff()
 	}
 	if !token.Verify(account.Keys[:], account.Name, t.container, t.blob) {
 		return caller{}, failedAuthentication("Signature did not match. String to sign used was %s", token.StringToSign(account.Name, t.container, t.blob))
 	}
+	return h.grantedTo(q, token, at, n)
+}
+
+// grantedTo says what a token that is genuine may do for this request.
+func (h *Handler) grantedTo(q *request, token sas.Token, at level, n need) (caller, error) {
 	if err := token.CheckTime(h.c.Now()); err != nil {
 		return caller{}, failedAuthentication("%s.", capital(err.Error()))
 	}
@@ -180,16 +185,20 @@ func (h *Handler) admitBearer(q *request, raw string, n need) (caller, error) {
 	if principal == "" {
 		return caller{}, badToken(nil)
 	}
-	c := caller{kind: bearer, principal: principal}
-	scope := h.scope(q.account, q.container)
+	onlyNew, err := h.authorize(q, principal, n, q.account, q.container)
+	return caller{kind: bearer, principal: principal, onlyNew: onlyNew}, permissionMismatch(err)
+}
+
+// authorize asks for a principal's roles. onlyNew says that they suffice to
+// make what is not there yet, and no more.
+func (h *Handler) authorize(q *request, principal string, n need, account blob.Account, container string) (onlyNew bool, err error) {
+	scope := h.scope(account, container)
 	err = h.c.Authorize(q.http.Context(), principal, n.action, n.data, scope)
-	if err != nil && n.create != "" && fault.Is(err, fault.Denied) {
-		if h.c.Authorize(q.http.Context(), principal, n.create, n.data, scope) == nil {
-			c.onlyNew = true
-			return c, nil
-		}
+	if err != nil && n.create != "" && fault.Is(err, fault.Denied) &&
+		h.c.Authorize(q.http.Context(), principal, n.create, n.data, scope) == nil {
+		return true, nil
 	}
-	return c, permissionMismatch(err)
+	return false, err
 }
 
 // scope is where an action is asked for. Roles end at the container.

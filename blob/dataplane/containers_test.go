@@ -161,5 +161,5 @@ func TestServiceOperations(t *testing.T) {
 			t.Errorf("%s: %v", path, res.Header)
 		}
 	}
-	w.must(501, call{method: "POST", path: "/?restype=service&comp=userdelegationkey", body: "<KeyInfo/>"})
+	w.must(501, get("/?restype=service&comp=stats"))
 }

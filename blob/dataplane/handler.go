@@ -34,6 +34,8 @@ type Config struct {
 	// AuthorizationURI is where the challenge sends clients for a token, such
 	// as https://login.microsoftonline.com/{tenant}/oauth2/authorize.
 	AuthorizationURI string
+	// Tenant is the tenant of the principals, for user delegation keys.
+	Tenant string
 
 	// PathStyle takes the account from the first segment of the path
 	// (https://127.0.0.1:10000/account/container/blob) instead of the host name.

@@ -37,6 +37,7 @@ type world struct {
 }
 
 const (
+	tenant      = "11111111-2222-3333-4444-555555555555"
 	accountName = "stlapis"
 	accountHost = accountName + ".blob.core.windows.net"
 	authorize   = "https://login.microsoftonline.com/11111111-2222-3333-4444-555555555555/oauth2/authorize"
@@ -55,6 +56,7 @@ func newWorldOn(t testing.TB, records store.Store, bytes content.Store, change .
 		Name:           accountName,
 		ID:             armid.MustParse("/subscriptions/s1/resourceGroups/rg1/providers/Microsoft.Storage/storageAccounts/" + accountName),
 		Keys:           [2]secret.String{secret.New(accountKey), secret.New(base64.StdEncoding.EncodeToString([]byte("the second key")))},
+		Delegation:     secret.New("the secret of delegation"),
 		AllowSharedKey: true, CreatedAt: w.now, SKU: "Standard_LRS", Kind: "StorageV2",
 	}
 	var err error
@@ -64,7 +66,7 @@ func newWorldOn(t testing.TB, records store.Store, bytes content.Store, change .
 	t.Cleanup(w.service.Close)
 	c := dataplane.Config{
 		Service: w.service, Accounts: w.find, Verify: verify, Authorize: w.decide,
-		AuthorizationURI: authorize, Now: w.clock, Secure: func(*http.Request) bool { return true },
+		AuthorizationURI: authorize, Tenant: tenant, Now: w.clock, Secure: func(*http.Request) bool { return true },
 	}
 	for _, fn := range change {
 		fn(&c)

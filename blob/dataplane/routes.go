@@ -114,7 +114,7 @@ func routes() []row {
 		{"Get Blob Service Properties", get, atService, "service", "properties", "", accountNeed("read", "r"), (*Handler).getServiceProperties},
 		{"Set Blob Service Properties", put, atService, "service", "properties", "", accountNeed("write", "w"), nil},
 		{"Get Blob Service Stats", get, atService, "service", "stats", "", accountNeed("read", "r"), nil},
-		{"Get User Delegation Key", post, atService, "service", "userdelegationkey", "", accountNeed("generateUserDelegationKey/action", ""), nil},
+		{"Get User Delegation Key", post, atService, "service", "userdelegationkey", "", accountNeed("generateUserDelegationKey/action", ""), (*Handler).getUserDelegationKey},
 		{"Find Blobs by Tags", get, atService, "", "blobs", "", dataNeed("containers/blobs/filter/action", "f"), nil},
 		{"Blob Batch", post, atService, "", "batch", "", dataNeed("containers/blobs/delete", "d"), nil},
 

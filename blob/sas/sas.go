@@ -1,5 +1,6 @@
 // Package sas reads and makes shared access signatures of the blob service:
-// the account and service kinds, signed with an account key.
+// the account and service kinds, signed with an account key, and the user
+// delegation kind, signed with a key that a principal asked for.
 //
 // It checks form, time, address and signature of a token and says what the
 // token grants; which grant a request needs is decided elsewhere. Rules:
@@ -32,9 +33,11 @@ type Token struct {
 	Identifier string // si: a stored access policy
 	Snapshot   string
 	Delegated  bool     // signed with a user delegation key
+	Key        Key      // which one
 	Override   Override // headers that the answer to a read carries instead of the blob's
 
-	signature string
+	delegation delegation
+	signature  string
 }
 
 // Override is what a service SAS puts in place of the blob's own headers.
@@ -58,11 +61,16 @@ func Parse(q url.Values) (Token, error) {
 		IP: q.Get("sip"), Protocol: q.Get("spr"), EncryptionScope: q.Get("ses"),
 		Services: q.Get("ss"), ResourceTypes: q.Get("srt"),
 		Resource: q.Get("sr"), Identifier: q.Get("si"), Snapshot: q.Get("snapshot"), Delegated: q.Has("skoid"),
+		Key:      Key{q.Get("skoid"), q.Get("sktid"), q.Get("skt"), q.Get("ske"), q.Get("sks"), q.Get("skv")},
 		Override: Override{q.Get("rscc"), q.Get("rscd"), q.Get("rsce"), q.Get("rscl"), q.Get("rsct")},
 
+		delegation: delegation{
+			authorized: q.Get("saoid"), unauthorized: q.Get("suoid"), correlation: q.Get("scid"),
+			delegatedTenant: q.Get("skdutid"), delegatedUser: q.Get("sduoid"), headers: q.Get("srh"), parameters: q.Get("srq"),
+		},
 		signature: q.Get("sig"),
 	}
-	for _, name := range []string{"sv", "sp", "st", "se", "sip", "spr", "ses", "ss", "srt", "sr", "si", "sig"} {
+	for _, name := range signedNames() {
 		if len(q[name]) > 1 {
 			return t, fmt.Errorf("%s is given more than once", name)
 		}
@@ -76,12 +84,32 @@ func Parse(q url.Values) (Token, error) {
 	return t, t.checkFields()
 }
 
+// signedNames are the parameters of which each says one thing.
+func signedNames() []string {
+	return []string{
+		"sv", "sp", "st", "se", "sip", "spr", "ses", "ss", "srt", "sr", "si", "sig", "skoid", "sktid", "skt", "ske", "sks", "skv",
+		"saoid", "suoid", "scid", "skdutid", "sduoid", "srh", "srq",
+	}
+}
+
 func (t Token) checkFields() error {
+	if err := t.checkKind(); err != nil {
+		return err
+	}
+	if t.Delegated {
+		return t.checkDelegated()
+	}
+	return nil
+}
+
+func (t Token) checkKind() error {
 	switch {
 	case t.signature == "":
 		return errors.New("sig is empty")
 	case t.Protocol != "" && t.Protocol != "https" && t.Protocol != "https,http":
 		return errors.New("spr must be 'https' or 'https,http'")
+	case t.IsAccount() && t.Delegated:
+		return t.checkDelegated()
 	case t.IsAccount() && t.Resource != "":
 		return errors.New("sr belongs to a service SAS, ss and srt to an account SAS; a token is one of the two")
 	case t.IsAccount() && (t.Services == "" || t.ResourceTypes == "" || t.Permissions == ""):

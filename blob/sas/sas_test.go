@@ -142,6 +142,8 @@ func FuzzParse(f *testing.F) {
 	f.Add("sv=2021-12-02&sr=c&sp=r&se=2030-01-01&sig=AAAA")
 	f.Add("sv=2021-12-02&ss=b&srt=sco&sp=r&se=2030-01-01T00:00:00Z&st=x&sip=1.1.1.1-2&spr=https&sig=%2B")
 	f.Add("sv=2021-12-02&sr=b&skoid=x&sig=")
+	f.Add("sv=2020-12-06&sr=c&sp=r&se=2030-01-01&skoid=o&sktid=t&skt=2029-12-31T00:00:00Z&ske=2030-01-01&sks=b&skv=2020-12-06&sig=AAAA")
+	f.Add("sv=2026-10-06&sr=b&sp=rw&se=2030-01-01&skoid=o&sktid=t&skt=x&ske=y&sks=b&skv=z&scid=c&sduoid=d&srh=h&sig=AAAA")
 	f.Fuzz(func(t *testing.T, query string) {
 		q, err := url.ParseQuery(query)
 		if err != nil {
@@ -153,7 +155,11 @@ func FuzzParse(f *testing.F) {
 		}
 		_ = token.CheckTime(time.Unix(0, 0))
 		_ = token.AllowsAddress(netip.MustParseAddr("1.2.3.4"))
-		if token.Verify([]secret.String{key, {}}, "acct", "c", "b") {
+		_ = token.Key.CheckTime(time.Unix(0, 0))
+		if token.Delegated && token.Key.checkFields() != nil {
+			t.Errorf("%q was taken with the key %+v", query, token.Key)
+		}
+		if token.VerifyDelegated(key, "acct", "c", "b") || token.Verify([]secret.String{key, {}}, "acct", "c", "b") {
 			t.Errorf("%q verifies", query)
 		}
 	})

@@ -24,12 +24,21 @@ func (t Token) StringToSign(account, container, blob string) string {
 	if t.Resource == "b" {
 		resource += "/" + blob
 	}
-	fields := []string{t.Permissions, t.Start, t.Expiry, resource, t.Identifier, t.IP, t.Protocol, t.Version}
+	fields := []string{t.Permissions, t.Start, t.Expiry, resource}
+	if t.Delegated {
+		fields = append(fields, t.delegated()...)
+	} else {
+		fields = append(fields, t.Identifier)
+	}
+	fields = append(fields, t.IP, t.Protocol, t.Version)
 	if t.Version >= withResource {
 		fields = append(fields, t.Resource, t.Snapshot)
 	}
 	if t.Version >= withScope {
 		fields = append(fields, t.EncryptionScope)
+	}
+	if t.Delegated && t.Version >= withRequests {
+		fields = append(fields, t.delegation.headers, t.delegation.parameters)
 	}
 	o := t.Override
 	fields = append(fields, o.CacheControl, o.ContentDisposition, o.ContentEncoding, o.ContentLanguage, o.ContentType)
@@ -39,7 +48,7 @@ func (t Token) StringToSign(account, container, blob string) string {
 // Verify reports whether one of the keys signed the token for this account,
 // container and blob.
 func (t Token) Verify(keys []secret.String, account, container, blob string) bool {
-	return sharedkey.Verify(keys, []string{t.StringToSign(account, container, blob)}, t.signature)
+	return !t.Delegated && sharedkey.Verify(keys, []string{t.StringToSign(account, container, blob)}, t.signature)
 }
 
 // The version of tokens that we make.
@@ -85,6 +94,11 @@ type Service struct {
 
 // Sign returns the token as a query, without '?'.
 func (s Service) Sign(account, container string, key secret.String) (string, error) {
+	return s.token().sign(account, container, s.Blob, key)
+}
+
+// token is what is to be signed.
+func (s Service) token() Token {
 	t := Token{
 		Version: madeVersion, Permissions: s.Permissions, Start: stamp(s.Start), Expiry: stamp(s.Expiry),
 		IP: s.IP, Protocol: s.Protocol, Resource: "c", Override: s.Override,
@@ -92,7 +106,7 @@ func (s Service) Sign(account, container string, key secret.String) (string, err
 	if s.Blob != "" {
 		t.Resource = "b"
 	}
-	return t.sign(account, container, s.Blob, key)
+	return t
 }
 
 func stamp(t time.Time) string {
@@ -113,6 +127,7 @@ func (t Token) sign(account, container, blob string, key secret.String) (string,
 	}
 	q := url.Values{}
 	for name, value := range map[string]string{
+		"skoid": t.Key.ObjectID, "sktid": t.Key.TenantID, "skt": t.Key.Start, "ske": t.Key.Expiry, "sks": t.Key.Service, "skv": t.Key.Version,
 		"sv": t.Version, "sp": t.Permissions, "st": t.Start, "se": t.Expiry, "sip": t.IP, "spr": t.Protocol,
 		"ss": t.Services, "srt": t.ResourceTypes, "sr": t.Resource, "sig": t.signature,
 		"rscc": t.Override.CacheControl, "rscd": t.Override.ContentDisposition, "rsce": t.Override.ContentEncoding,
