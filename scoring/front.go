@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
@@ -21,9 +20,6 @@ import (
 	"lapis/fault"
 	"lapis/worker"
 )
-
-// DefaultMaxBody is what an endpoint takes as a request's body, in bytes.
-const DefaultMaxBody = 100 << 20
 
 // ScoreAction is what calling an endpoint needs where it is called with a
 // token of Entra ID.
@@ -115,8 +111,12 @@ type Front struct {
 	NewID   func() string                      // request ids; nil means UUIDs
 	Now     func() time.Time
 
+	MaxBodies int64         // bytes of all requests' bodies at a time; 0 means DefaultMaxBodies
+	BodyGrace time.Duration // how long a body may take beyond its size; 0 means 10 s
+
 	changing sync.Mutex
 	table    atomic.Pointer[map[string]*target]
+	bodies   atomic.Int64 // bytes
 }
 
 // target is a row of the table of hosts, ready to be used.
@@ -226,7 +226,8 @@ func (f *Front) serve(w http.ResponseWriter, r *http.Request, event *Event) erro
 		return err
 	}
 	event.Deployment = name
-	body, err := readBody(w, r, endpoint.MaxBody)
+	body, size, err := f.readBody(w, r, endpoint.MaxBody)
+	defer func() { f.bodies.Add(int64(-size)) }()
 	if err != nil {
 		return err
 	}
@@ -243,6 +244,7 @@ func (f *Front) serve(w http.ResponseWriter, r *http.Request, event *Event) erro
 	if err != nil {
 		return err
 	}
+	defer f.paceAnswer(w, len(result.Body))()
 	writeResult(w, result, event)
 	return nil
 }
@@ -285,38 +287,6 @@ func (f *Front) random() func(n int) int {
 		return rand.IntN
 	}
 	return f.Pick
-}
-
-// readBody reads a whole body of at most limit bytes, without reserving on
-// the word of a header more than a little.
-func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
-	if r.ContentLength > limit {
-		return nil, tooLarge(limit)
-	}
-	if r.Body == nil || r.ContentLength == 0 {
-		return nil, nil
-	}
-	in := http.MaxBytesReader(w, r.Body, limit)
-	var body []byte
-	var err error
-	if known := r.ContentLength; known > 0 && known <= 1<<20 {
-		body = make([]byte, known)
-		_, err = io.ReadFull(in, body)
-	} else {
-		body, err = io.ReadAll(in)
-	}
-	var over *http.MaxBytesError
-	switch {
-	case errors.As(err, &over):
-		return nil, tooLarge(limit)
-	case err != nil:
-		return nil, fault.E(fault.Invalid, "BadRequest", "The request body ended early: %w", err)
-	}
-	return body, nil
-}
-
-func tooLarge(limit int64) error {
-	return fault.E(fault.TooLarge, "RequestEntityTooLarge", "The request body has more than %d bytes, which is what this endpoint takes.", limit)
 }
 
 // bearerOf takes the credential of a request.

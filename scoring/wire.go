@@ -84,7 +84,9 @@ func writeResult(w http.ResponseWriter, result *Result, event *Event) {
 		header.Set(headerErrorStatus, strconv.Itoa(result.Status))
 	}
 	w.WriteHeader(event.Status)
-	_, _ = w.Write(result.Body) // a client that has gone is none of our errors
+	if _, err := w.Write(result.Body); err != nil {
+		event.Reason, event.Err = "client_gone", err // it took the head, and not all of the body
+	}
 }
 
 // statusOf maps a fault to what the managed front end answers. A caller whom
@@ -121,7 +123,7 @@ func statusOf(kind fault.Kind) int {
 
 // drawError is the only place that draws what the platform itself refuses or
 // fails at. Bodies are {"error": {"code", "message"}}, which clients show;
-// those of 408 and 429 are the proxy's, as text.
+// those of 429, and of 408 for the script's lateness, are the proxy's, as text.
 func drawError(w http.ResponseWriter, r *http.Request, err error, event *Event) {
 	event.Err = err
 	if gone := r.Context().Err(); gone != nil && errors.Is(err, gone) {
@@ -145,7 +147,11 @@ func drawError(w http.ResponseWriter, r *http.Request, err error, event *Event) 
 		kind, body = "text/plain", nil
 		header.Set(headerErrorReason, f.Code)
 	case fault.Timeout:
-		kind, body = "text/plain", []byte("upstream request timeout")
+		if f.Code == codeTimeout {
+			kind, body = "text/plain", []byte("upstream request timeout")
+		}
+	case fault.Unavailable:
+		header.Set("Retry-After", "1")
 	case fault.ModelFailed:
 		header.Set(headerErrorReason, f.Code)
 		if f.Code == codeModelError {
