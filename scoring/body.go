@@ -63,7 +63,7 @@ func (f *Front) readBody(w http.ResponseWriter, r *http.Request, limit int64) (b
 		if len(body) == cap(body) {
 			next := roomFor(len(body), known, limit)
 			if !f.reserve(next - size) {
-				return nil, size, busy()
+				return nil, size, tooManyBodies()
 			}
 			size = next
 			body = append(make([]byte, 0, next), body...)
@@ -119,7 +119,7 @@ func tooLarge(limit int64) error {
 	return fault.E(fault.TooLarge, "RequestEntityTooLarge", "The request body has more than %d bytes, which is what this endpoint takes.", limit)
 }
 
-func busy() error {
+func tooManyBodies() error {
 	return fault.E(fault.Unavailable, "ServerBusy", "The requests that are under way have bodies that take all the memory for them. Try again in a second.")
 }
 
