@@ -31,6 +31,9 @@ type bench struct {
 	platform *platform
 	floor    *floor
 	trivial  bool // is deployed
+	ridged   bool // the model is
+	live     int  // endpoints of the fleet with an instance
+	defined  int  // and without
 	out      io.Writer
 	markdown bool
 	short    int
@@ -44,7 +47,9 @@ func (b *bench) report(f figure) {
 }
 
 func main() {
-	only := flag.String("only", "", "Run the parts that match this regular expression: start, commands, packages, tokens, blobs, scoring, article.")
+	only := flag.String("only", "", "Run the parts that match this regular expression: start, commands, packages, tokens, blobs, scoring, article, and changes and fleet, which run only when asked for.")
+	live := flag.Int("live", 100, "Endpoints of the fleet that have an instance.")
+	defined := flag.Int("defined", 200, "Endpoints of the fleet that are scaled to zero.")
 	markdown := flag.Bool("markdown", false, "Print rows of a Markdown table.")
 	program := flag.String("program", "", "Measure this lapis, instead of one built from the module.")
 	asFloor := flag.String("floor", "", "Serve the floor with files in this folder; the program calls itself so.")
@@ -55,7 +60,7 @@ func main() {
 	if *asFloor != "" {
 		err = serveFloor(*asFloor)
 	} else {
-		err = run(ctx, *program, *only, *markdown)
+		err = run(ctx, &bench{out: os.Stdout, markdown: *markdown, program: *program, live: *live, defined: *defined}, *only)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -63,12 +68,11 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, program, only string, markdown bool) (err error) {
+func run(ctx context.Context, b *bench, only string) (err error) {
 	want, err := regexp.Compile(only)
 	if err != nil {
 		return err
 	}
-	b := &bench{out: os.Stdout, markdown: markdown, program: program}
 	if b.dir, err = os.MkdirTemp("", "lapis-bench-"); err != nil {
 		return err
 	}
@@ -101,17 +105,20 @@ func (b *bench) parts(ctx context.Context, want *regexp.Regexp) error {
 	for _, part := range []struct {
 		name     string
 		platform bool
+		asked    bool // runs only if the expression is not empty
 		run      func(context.Context) error
 	}{
-		{"start", false, b.starts},
-		{"commands", true, b.commands},
-		{"packages", false, b.packages},
-		{"tokens", false, b.tokens},
-		{"blobs", true, b.blobs},
-		{"scoring", true, b.scoring},
-		{"article", false, b.article},
+		{"start", false, false, b.starts},
+		{"commands", true, false, b.commands},
+		{"packages", false, false, b.packages},
+		{"tokens", false, false, b.tokens},
+		{"blobs", true, false, b.blobs},
+		{"scoring", true, false, b.scoring},
+		{"article", false, false, b.article},
+		{"changes", true, true, b.changes},
+		{"fleet", true, true, b.fleet},
 	} {
-		if !want.MatchString(part.name) {
+		if !want.MatchString(part.name) || part.asked && want.String() == "" {
 			continue
 		}
 		if part.platform && b.platform == nil {

@@ -1,0 +1,232 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// ridge deploys the article's model, once, and returns what its deployment is
+// made of, for others of the same.
+func (b *bench) ridge(ctx context.Context) (owner, object, error) {
+	o, err := b.platform.asOwner()
+	if err != nil {
+		return o, nil, err
+	}
+	address := o.workspace() + "/onlineEndpoints/ridge/deployments/blue"
+	if !b.ridged {
+		if err := copyFiles(filepath.Join(b.dir, "trivial")); err != nil {
+			return o, nil, err
+		}
+		dir := filepath.Join(b.dir, "trivial", "ridge")
+		if _, _, err := o.az(ctx, dir, "ml", "online-endpoint", "create", "-f", "endpoint.yml"); err != nil {
+			return o, nil, err
+		}
+		if _, _, err := o.az(ctx, dir, "ml", "online-deployment", "create", "-f", "deployment.yml", "--all-traffic"); err != nil {
+			return o, nil, err
+		}
+		b.ridged = true
+	}
+	var deployment struct{ Properties object }
+	if _, err := o.ask(ctx, http.MethodGet, address, nil, &deployment); err != nil {
+		return o, nil, err
+	}
+	kept := object{}
+	for _, name := range []string{"endpointComputeType", "codeConfiguration", "environmentId", "instanceType", "requestSettings"} {
+		kept[name] = deployment.Properties[name]
+	}
+	return o, kept, nil
+}
+
+func (o owner) deploymentBody(properties object, more object) object {
+	all := object{}
+	for _, part := range []object{properties, more} {
+		for name, value := range part {
+			all[name] = value
+		}
+	}
+	return object{"location": o.info.Location, "sku": object{"name": "Default", "capacity": 1}, "properties": all}
+}
+
+func (o owner) endpointBody(deployment string) object {
+	properties := object{"authMode": "Key"}
+	if deployment != "" {
+		properties["traffic"] = object{deployment: 100}
+	}
+	return object{"location": o.info.Location, "identity": object{"type": "SystemAssigned"}, "properties": properties}
+}
+
+// fleet makes many endpoints of the article's model, each with an instance of
+// its own, then as many as are asked for that have none, and looks at the
+// memory of the machine and of the platform.
+func (b *bench) fleet(ctx context.Context) error {
+	o, model, err := b.ridge(ctx)
+	if err != nil {
+		return err
+	}
+	empty, err := used()
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	ready, err := b.enroll(ctx, o, "live", b.live, o.deploymentBody(model, nil), true)
+	if err != nil {
+		return err
+	}
+	took := time.Since(began)
+	full, err := used()
+	if err != nil {
+		return err
+	}
+	last := ready[len(ready)-max(1, len(ready)/20):] // of the last twentieth
+	b.report(figure{name: fmt.Sprintf("%d live endpoints of the model, memory", b.live), unit: mb, target: 8 * float64(b.live), value: samples{full - empty},
+		note: fmt.Sprintf("%.2f MB each; target 8 MB each; made in %.0f s", (full-empty)/float64(b.live), took.Seconds())})
+	b.report(figure{name: "create of an endpoint to its first answer, the last ones", unit: sec, target: 3, value: last,
+		note: fmt.Sprintf("the first of them %s s", number(ready[:min(len(ready), 10)].median()))})
+	before, err := resident(o.pid)
+	if err != nil {
+		return err
+	}
+	if b.defined == 0 {
+		return nil
+	}
+	began = time.Now()
+	if _, err := b.enroll(ctx, o, "idle", b.defined, o.deploymentBody(model, asleep()), false); err != nil {
+		return err
+	}
+	took = time.Since(began)
+	if err := o.awaitSleep(ctx, b.live); err != nil {
+		return err
+	}
+	after, err := resident(o.pid)
+	if err != nil {
+		return err
+	}
+	b.report(figure{name: fmt.Sprintf("%d endpoints scaled to zero, platform's memory", b.defined), unit: mb, target: 150, value: samples{after - before},
+		note: fmt.Sprintf("%.1f KB each; made in %.0f s; target of 10,000", 1000*(after-before)/float64(b.defined), took.Seconds())})
+	return nil
+}
+
+// asleep is what a deployment says that goes to zero a second after its last request.
+func asleep() object {
+	return object{
+		"scaleSettings": object{"scaleType": "TargetUtilization", "minInstances": 0, "maxInstances": 1},
+		"properties":    object{"lapis.idle": "PT1S"},
+	}
+}
+
+// enroll makes endpoints NAME-0, NAME-1, … of one deployment, a few at a time,
+// and gives the seconds from each create to its first answer.
+func (b *bench) enroll(ctx context.Context, o owner, name string, n int, deployment object, ask bool) (samples, error) {
+	took := make(samples, n)
+	var next atomic.Int64
+	var failed error
+	var fail sync.Once
+	var all sync.WaitGroup
+	for range 2 * runtime.NumCPU() {
+		all.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
+				d, err := once(func() error { return o.create(ctx, name+"-"+strconv.Itoa(i), deployment, ask) })
+				if took[i] = d.Seconds(); err != nil {
+					fail.Do(func() { failed = fmt.Errorf("endpoint %d: %w", i, err) })
+					next.Store(int64(n))
+				}
+			}
+		})
+	}
+	all.Wait()
+	return took, failed
+}
+
+// create makes an endpoint with a deployment and all traffic on it.
+func (o owner) create(ctx context.Context, endpoint string, deployment object, ask bool) error {
+	address := o.workspace() + "/onlineEndpoints/" + endpoint
+	if err := o.change(ctx, http.MethodPut, address, o.endpointBody("")); err != nil {
+		return err
+	}
+	if err := o.change(ctx, http.MethodPut, address+"/deployments/blue", deployment); err != nil {
+		return err
+	}
+	if err := o.change(ctx, http.MethodPut, address, o.endpointBody("blue")); err != nil {
+		return err
+	}
+	if !ask {
+		return nil
+	}
+	score, err := o.scorer(ctx, endpoint)
+	if err != nil {
+		return err
+	}
+	return score()
+}
+
+// awaitSleep waits until the platform has no more than so many workers.
+func (o owner) awaitSleep(ctx context.Context, live int) error {
+	for began := time.Now(); ; {
+		n, err := workers(o.pid)
+		if err != nil || n <= live+2 { // the model's own, and a process that forks the others
+			return err
+		}
+		if time.Since(began) > 5*time.Minute {
+			return fmt.Errorf("%d workers run, where %d are to be", n, live)
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// workers counts the processes that a platform has started.
+func workers(pid int) (int, error) {
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		return 0, err
+	}
+	parent := map[int]int{}
+	for _, path := range stats {
+		stat, err := os.ReadFile(path)
+		if err != nil {
+			continue // it has ended
+		}
+		after := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+		own, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		parent[own], _ = strconv.Atoi(string(after[1]))
+	}
+	n := 0
+	for own := range parent {
+		for up := parent[own]; up > 0; up = parent[up] {
+			if up == pid {
+				n++
+				break
+			}
+		}
+	}
+	return n, nil
+}
+
+// used is what of the machine's memory cannot be given to anyone else, in MB.
+// It counts what processes share once, and their page tables.
+func used() (float64, error) {
+	info, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 0, err
+	}
+	kb := kilobytes(string(info))
+	return (kb["MemTotal"] - kb["MemAvailable"]) / 1e3, nil
+}
+
+// resident is the memory of one process, in MB.
+func resident(pid int) (float64, error) {
+	now, err := rollup(pid)
+	return now["Rss"] / 1e3, err
+}
