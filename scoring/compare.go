@@ -269,5 +269,5 @@ func answerOf(result *Result, err error) answered {
 	case err != nil:
 		return answered{reason: fault.From(err).Code}
 	}
-	return answered{status: result.Status, kind: result.Header.Get("Content-Type"), body: result.Body, whole: true, took: result.Model}
+	return answered{status: result.Status, kind: result.Header.Get("Content-Type"), body: result.Body, whole: result.Stream == nil, took: result.Model}
 }

@@ -200,11 +200,15 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set(headerRequestID, event.RequestID)
 	err := f.serve(w, r, &event)
-	if err != nil {
+	cut := errors.Is(err, errCut)
+	if err != nil && !cut {
 		drawError(w, r, err, &event)
 	}
 	event.Total = f.now().Sub(began)
 	f.tell(r.Context(), event)
+	if cut {
+		panic(http.ErrAbortHandler) // net/http then breaks the connection off, or the stream of HTTP/2
+	}
 }
 
 // serve authorizes, routes and scores. What it returns is drawn by drawError.
@@ -244,8 +248,12 @@ func (f *Front) serve(w http.ResponseWriter, r *http.Request, event *Event) erro
 	if err != nil {
 		return err
 	}
+	writeHead(w, result, event)
+	if result.Stream != nil {
+		return writeStream(w, r, result, pool.cfg.RequestTimeout, event)
+	}
 	defer f.paceAnswer(w, len(result.Body))()
-	writeResult(w, result, event)
+	writeBody(w, result, event)
 	return nil
 }
 

@@ -243,6 +243,18 @@ func (g *gate) release(s *seat, size int, busy time.Duration) {
 	g.free(s, size, busy, now)
 }
 
+// finish is release, and notes in over that the request has left the seat.
+func (g *gate) finish(s *seat, size int, busy time.Duration, over *bool) {
+	now := time.Now()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	*over = true
+	if s.flow != nil && s.flow.over == over {
+		s.flow = nil
+	}
+	g.free(s, size, busy, now)
+}
+
 // free takes a request out of a seat. The caller holds mu.
 func (g *gate) free(s *seat, size int, busy time.Duration, now time.Time) {
 	s.drop(size, busy, now)
@@ -284,10 +296,30 @@ func (g *gate) retire(s *seat) bool {
 }
 
 // look returns what the watch of a seat needs to know.
-func (g *gate) look(s *seat) (load int, since time.Time) {
+func (g *gate) look(s *seat) (load int, since time.Time, flowing bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return s.load, s.since
+	return s.load, s.since, s.flow != nil
+}
+
+// flows notes that a seat's first request is answered by a stream, unless it
+// has left the seat already.
+func (g *gate) flows(s *seat, w *flow) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !*w.over {
+		s.flow = w
+	}
+}
+
+// flowed notes that nobody reads a stream any more. The script has the time
+// of a request to notice.
+func (g *gate) flowed(s *seat, w *flow) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if s.flow == w {
+		s.flow, s.since = nil, time.Now()
+	}
 }
 
 // state fills in what the gate knows of a pool's state.

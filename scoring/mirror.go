@@ -257,6 +257,9 @@ func (q *shadowQueue) work() {
 		q.mu.Unlock()
 
 		result, err := q.pool.Score(context.Background(), p.request)
+		if err == nil {
+			err = result.drain()
+		}
 		q.mu.Lock()
 		if err != nil || result.Status != http.StatusOK {
 			q.state.Failed++

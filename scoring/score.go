@@ -31,7 +31,8 @@ type Result struct {
 // Score has one request answered by an instance. Its errors are faults:
 // Throttled (too many pending), Timeout, ModelFailed (no instance ready, or
 // it ended meanwhile); ctx's error if the client has gone; and one that
-// [Front] alone knows when the pool is closed.
+// [Front] alone knows when the pool is closed. The Stream of a result must be
+// closed, and its errors are faults too.
 func (p *Pool) Score(ctx context.Context, req *worker.Request) (*Result, error) {
 	limit := 2 * p.cfg.MaxConcurrent * max(1, p.size())
 	asleep, err := p.gate.enter(limit, coldQueue)
@@ -42,7 +43,12 @@ func (p *Pool) Score(ctx context.Context, req *worker.Request) (*Result, error) 
 		}
 		return nil, err
 	}
-	defer p.gate.leave()
+	pending := true
+	defer func() {
+		if pending {
+			p.gate.leave()
+		}
+	}()
 	began := p.cfg.Now()
 	if asleep {
 		if err := p.await(ctx, len(req.Body)); err != nil {
@@ -64,6 +70,7 @@ func (p *Pool) Score(ctx context.Context, req *worker.Request) (*Result, error) 
 		response, err := p.run(timed, s, req)
 		switch {
 		case err == nil:
+			pending = response.Stream == nil // a stream is pending until it is closed
 			return &Result{Response: response, Instance: s.index, Cold: asleep, Queued: given.Sub(began), Model: p.cfg.Now().Sub(given)}, nil
 		case errors.Is(err, worker.ErrGivenBack):
 		case errors.Is(err, worker.ErrNotTaken):
@@ -126,12 +133,18 @@ func (p *Pool) awaitSeat(ctx context.Context, size int, again bool) (*seat, erro
 // done with it, whether the client still waits or not.
 func (p *Pool) run(ctx context.Context, s *seat, req *worker.Request) (*worker.Response, error) {
 	p.begin(s, req.ID)
-	own := *req
+	own, over := *req, false
 	own.Done = func(busy time.Duration) {
 		s.watch.finish(req.ID)
-		p.gate.release(s, len(req.Body), busy)
+		p.gate.finish(s, len(req.Body), busy, &over)
 	}
-	return s.instance.Score(ctx, &own)
+	response, err := s.instance.Score(ctx, &own)
+	if err == nil && response.Stream != nil {
+		w := &flow{Stream: response.Stream, pool: p, seat: s, over: &over}
+		p.gate.flows(s, w)
+		response.Stream = w
+	}
+	return response, err
 }
 
 // explain turns an error into the fault that a client gets.

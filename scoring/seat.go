@@ -32,6 +32,7 @@ type seat struct {
 	bytes   int           // of them
 	since   time.Time     // when the instance got to the first of them
 	average time.Duration // moving, of what recent requests took; 0 means unknown
+	flow    *flow         // the answer that is being sent, or nil; its reader limits its time
 
 	watch watch
 	once  sync.Once // for its replacement
@@ -54,7 +55,7 @@ func (s *seat) fits(size int, now time.Time) bool {
 	if s.load == 0 {
 		return true
 	}
-	return s.load < depth(s.average) && s.bytes+size <= readyBytes && now.Sub(s.since) < stallAfter
+	return s.flow == nil && s.load < depth(s.average) && s.bytes+size <= readyBytes && now.Sub(s.since) < stallAfter
 }
 
 func (s *seat) hold(size int, now time.Time) {

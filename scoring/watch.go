@@ -50,7 +50,7 @@ func (w *watch) finish(id string) {
 
 // look is what the timer does.
 func (p *Pool) look(s *seat) {
-	load, since := p.gate.look(s)
+	load, since, flowing := p.gate.look(s)
 	busy := time.Since(since)
 	w := &s.watch
 	w.mu.Lock()
@@ -58,11 +58,14 @@ func (p *Pool) look(s *seat) {
 	if len(w.ids) > 0 {
 		id = w.ids[0]
 	}
-	late := load > 0 && busy >= p.cfg.RequestTimeout
+	late := load > 0 && !flowing && busy >= p.cfg.RequestTimeout
 	if w.armed = load > 0 && !late; w.armed {
 		next := stallAfter - busy
 		if w.far = next <= 0; w.far {
 			next = p.cfg.RequestTimeout - busy
+		}
+		if flowing { // whoever reads the answer looks at the time
+			next = max(next, stallAfter)
 		}
 		if load > 1 {
 			next = min(max(next, stallAfter), 10*stallAfter)

@@ -63,9 +63,9 @@ func workerHeader(r *http.Request, clientID string) http.Header {
 	return out
 }
 
-// writeResult sends an instance's answer. Any status but 200 becomes 424, with
-// the status in a header and the body as it is.
-func writeResult(w http.ResponseWriter, result *Result, event *Event) {
+// writeHead sends the head of an instance's answer. Any status but 200 becomes
+// 424, with the status in a header; the body stays as it is.
+func writeHead(w http.ResponseWriter, result *Result, event *Event) {
 	header := w.Header()
 	for name, values := range result.Header {
 		if name != headerRequestID {
@@ -74,16 +74,22 @@ func writeResult(w http.ResponseWriter, result *Result, event *Event) {
 	}
 	header.Set(headerDeployment, event.Deployment)
 	header.Set(headerModelTime, strconv.FormatInt(result.Model.Milliseconds(), 10))
-	header.Set("Content-Length", strconv.Itoa(len(result.Body)))
+	if result.Stream == nil {
+		header.Set("Content-Length", strconv.Itoa(len(result.Body)))
+	}
 	event.Status, event.ModelStatus = http.StatusOK, result.Status
 	event.Queued, event.Model, event.Run = result.Queued, result.Model, result.RunTime
-	event.ResponseBytes = len(result.Body)
 	if result.Status != http.StatusOK {
 		event.Status, event.Reason = http.StatusFailedDependency, codeModelError
 		header.Set(headerErrorReason, codeModelError)
 		header.Set(headerErrorStatus, strconv.Itoa(result.Status))
 	}
 	w.WriteHeader(event.Status)
+}
+
+// writeBody sends an answer's body, if that is all there is.
+func writeBody(w http.ResponseWriter, result *Result, event *Event) {
+	event.ResponseBytes = len(result.Body)
 	if _, err := w.Write(result.Body); err != nil {
 		event.Reason, event.Err = "client_gone", err // it took the head, and not all of the body
 	}

@@ -90,8 +90,9 @@ type Instance interface {
 	// order in which it was given them.
 	// It returns ErrNotTaken if the instance has ended without beginning the
 	// request, ErrGivenBack after Recall, ErrExited if the instance ends before
-	// it has answered, and ctx's error if ctx ends first: the script then goes
-	// on with the request, and only Stop gets it off.
+	// it has answered, and ctx's error if ctx ends first: what the script has
+	// not begun is then not run, and from what it has begun only Stop gets it
+	// off. ctx does not cover the answer's Stream.
 	Score(ctx context.Context, req *Request) (*Response, error)
 
 	// Recall has the instance give back the requests that it has not begun,
@@ -126,7 +127,21 @@ type Response struct {
 	Status  int
 	Header  http.Header
 	Body    []byte
+	Stream  Stream        // what follows Body; nil if that is all
 	RunTime time.Duration // what run() took; 0 if it did not return
+}
+
+// Stream is the rest of an answer that a script makes while it is read. It has
+// one reader. The script waits while little of what it has made is taken, and
+// the instance runs nothing else until the stream has ended.
+type Stream interface {
+	// Next returns the next piece. Its errors are io.EOF after the last one,
+	// ErrBroken, ErrExited, and ctx's if ctx ends first.
+	Next(ctx context.Context) ([]byte, error)
+
+	// Close must be called, and may be early: the script is then told at its
+	// next piece that nobody reads any more. It does not wait for that.
+	Close()
 }
 
 // ErrNotTaken means that an instance ended before it began the request, which
@@ -136,6 +151,9 @@ var ErrNotTaken = errors.New("the instance ended before it began the request")
 // ErrGivenBack means that an instance has given a request back that it has
 // not begun. It can be given to another, or again to the same one.
 var ErrGivenBack = errors.New("the instance gave the request back")
+
+// ErrBroken means that a script failed when it had answered in part.
+var ErrBroken = errors.New("the script failed while it sent its answer")
 
 // ErrExited means that an instance ended while it had the request.
 var ErrExited = errors.New("the instance ended before it had answered")

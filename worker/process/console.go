@@ -75,12 +75,16 @@ func (c *console) prefix(level, logger string) []byte {
 	return append(append(line, logger...), " - "...)
 }
 
-// access writes the line of one request, as say would.
+// access writes the line of one request, as say would. A size below 0 is not known.
 func (c *console) access(method, target string, status int, took time.Duration, size int) {
 	line := append(append(c.prefix("I", "azmlinfsrv"), method...), ' ')
 	line = append(append(line, target...), ' ')
 	line = append(strconv.AppendInt(line, int64(status), 10), ' ')
 	line = append(strconv.AppendFloat(line, milliseconds(took), 'f', 3, 64), "ms "...)
+	if size < 0 {
+		c.write(append(line, "N/A"...))
+		return
+	}
 	c.write(strconv.AppendInt(line, int64(size), 10))
 }
 

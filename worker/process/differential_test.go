@@ -3,6 +3,7 @@ package process_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -215,6 +216,16 @@ func ours(t *testing.T, i worker.Instance, address string, e exchange) seen {
 		t.Fatalf("%s: %v", e.name, err)
 	}
 	body := resp.Body
+	for resp.Stream != nil {
+		piece, err := resp.Stream.Next(ctx)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", e.name, err)
+		}
+		body = append(body, piece...)
+	}
 	if e.method == http.MethodHead {
 		body = nil // which net/http does not send
 	}

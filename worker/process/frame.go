@@ -8,6 +8,8 @@ import (
 	"io"
 	"net/http"
 	"time"
+
+	"lapis/worker"
 )
 
 // A frame is what goes over the two sockets between lapis and a worker:
@@ -22,11 +24,14 @@ type frame struct {
 }
 
 // Kinds on the data socket. Requests have rising ids; each is answered by a
-// response of the same id before the next is begun, or returned unrun.
+// response of the same id before the next is begun, or returned unrun. After a
+// response with flagMore come the other pieces of its body and then an end.
 const (
 	kindRequest  = 1 // length of meta (4) | meta (JSON, may be empty) | body
 	kindResponse = 2 // status (2) | flags (1) | run() in ns (8) | busy in ns (8) | length of headers (4) | headers (JSON) | body
-	kindReturned = 3 // empty: the request had been recalled
+	kindReturned = 3 // empty: the request had been recalled, or its client had gone
+	kindPiece    = 4 // of a body
+	kindEnd      = 5 // of a body: flags (1) | busy in ns (8)
 )
 
 // Kinds on the control socket. Payloads are JSON or empty.
@@ -38,17 +43,20 @@ const (
 	kindPong   = 20 // to us, with the ping's id
 	kindWhere  = 21 // to the worker: log what the main thread is doing
 	kindRecall = 22 // to the worker: do not begin what has this id or a smaller one; to us, with the last begun id (8): done
+	kindLeave  = 23 // to the worker: the client of the request with this id has gone
 )
 
 // The flags of a response.
 const (
 	flagRan    = 1 // run() returned and its output was sent; the time is valid
-	flagFailed = 2 // run() raised, or answered 500 or more
+	flagFailed = 2 // run() raised, or answered 500 or more, or could not go on with its answer
+	flagMore   = 4 // the body is the first piece of several
 )
 
 const (
 	frameHeader  = 4 + 1 + 8
 	answerHeader = 2 + 1 + 8 + 8 + 4
+	endSize      = 1 + 8
 	maxBody      = 100 << 20
 	maxMeta      = 1 << 20
 	maxData      = maxBody + maxMeta + 64
@@ -115,9 +123,14 @@ type answer struct {
 	status  int
 	flags   byte
 	runTime time.Duration
-	busy    time.Duration
 	header  http.Header // nil means application/json and nothing else
 	body    []byte
+	stream  worker.Stream // what follows the body, or nil
+}
+
+// nanoseconds reads a time of 8 bytes, which is never negative.
+func nanoseconds(b []byte) time.Duration {
+	return time.Duration(binary.BigEndian.Uint64(b) & (1<<63 - 1))
 }
 
 // parseAnswer takes a response's payload apart. The body is a part of it.
@@ -128,8 +141,7 @@ func parseAnswer(payload []byte) (answer, error) {
 	a := answer{
 		status:  int(binary.BigEndian.Uint16(payload)),
 		flags:   payload[2],
-		runTime: time.Duration(binary.BigEndian.Uint64(payload[3:]) & (1<<63 - 1)),
-		busy:    time.Duration(binary.BigEndian.Uint64(payload[11:]) & (1<<63 - 1)),
+		runTime: nanoseconds(payload[3:]),
 	}
 	size := int64(binary.BigEndian.Uint32(payload[19:]))
 	rest := payload[answerHeader:]

@@ -69,7 +69,7 @@ func (r *Runtime) launch(spec worker.Spec, mark string) (*instance, error) {
 	i := &instance{
 		spec: spec, runtime: r, mark: mark, stage: worker.StageStart,
 		ready: make(chan struct{}), done: make(chan struct{}), cancel: make(chan struct{}),
-		waiting: map[uint64]chan struct{}{},
+		waiting: map[uint64]chan struct{}{}, requests: requests{gone: make(chan struct{})},
 	}
 	var theirs [3]*os.File
 	defer func() {
@@ -136,6 +136,7 @@ func (i *instance) watch(out *os.File) {
 	readers.Go(func() { i.console.copy(out) })
 	go func() {
 		waitErr := i.reap()
+		close(i.requests.gone)
 		killMarked(i.mark)
 		soon := time.Now().Add(time.Second) // someone out of reach may hold the other ends
 		_ = errors.Join(i.data.SetReadDeadline(soon), i.control.SetReadDeadline(soon), out.SetReadDeadline(soon))

@@ -54,14 +54,20 @@ func sent(t *testing.T, i worker.Instance, body string, nth int) <-chan error {
 		}
 		answer <- err
 	}()
+	inLine(t, i, nth)
+	return answer
+}
+
+// inLine waits until so many requests are in line.
+func inLine(t *testing.T, i worker.Instance, count int) {
+	t.Helper()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(5 * time.Second); process.InLine(i) < nth; <-tick.C {
+	for deadline := time.Now().Add(5 * time.Second); process.InLine(i) < count; <-tick.C {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s did not come into the line", body)
+			t.Fatalf("the line has not come to %d", count)
 		}
 	}
-	return answer
 }
 
 func TestRequestsBehindTheOneThatKillsTheScriptAreNotTaken(t *testing.T) {

@@ -2,7 +2,6 @@ package process
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -31,20 +30,27 @@ type requests struct {
 	line   []*call
 	ended  bool
 	unread bool // the process left bytes that it had not read
+
+	gone chan struct{} // closed when the process has ended: what it has sent need not wait any more
 }
 
 // call is one request in the line.
 type call struct {
-	id      uint64
-	size    int
-	done    func(busy time.Duration)
-	result  chan outcome // has room for the one that comes
-	sent    bool         // the whole frame has been written; guarded by requests.mu
-	settled bool         // the result has been given; guarded by requests.mu
+	id     uint64
+	size   int
+	done   func(busy time.Duration)
+	result chan outcome // has room for the one that comes
+
+	// guarded by requests.mu
+	sent    bool    // the whole frame has been written
+	left    bool    // nobody waits for the answer any more
+	stream  *stream // of an answer that has begun and has not ended
+	settled bool    // nothing more will be told
 }
 
 type outcome struct {
-	payload []byte // of a response
+	payload []byte  // of a response
+	stream  *stream // what follows it, or nil
 	err     error
 }
 
@@ -52,12 +58,17 @@ func newCall(req *worker.Request, size int) *call {
 	return &call{size: size, done: req.Done, result: make(chan outcome, 1)}
 }
 
-// tell gives the result to whoever waits for it. It is called once.
+// tell gives the result, or the end of a stream, to whoever waits for it. It
+// is called once, by whoever has settled the call.
 func (c *call) tell(o outcome, busy time.Duration) {
 	if c.done != nil {
 		c.done(busy)
 	}
-	c.result <- o
+	if c.stream == nil {
+		c.result <- o
+		return
+	}
+	c.stream.finish(o.err)
 }
 
 // call sends a request to the script and waits for its response.
@@ -73,6 +84,9 @@ func (i *instance) call(ctx context.Context, req *worker.Request, meta, body []b
 		if err != nil {
 			i.signal(syscall.SIGKILL)
 		}
+		if o.stream != nil {
+			a.stream = &reading{stream: o.stream, stop: func() { i.abandon(c) }}
+		}
 		return a, err
 	case <-ctx.Done():
 		i.leave(ctx, c)
@@ -83,6 +97,7 @@ func (i *instance) call(ctx context.Context, req *worker.Request, meta, body []b
 // leave gives up a request, and logs what the script is doing with it if it
 // was given time enough.
 func (i *instance) leave(ctx context.Context, c *call) {
+	i.abandon(c)
 	if !errors.Is(ctx.Err(), context.DeadlineExceeded) || !i.requests.first(c) {
 		return
 	}
@@ -90,6 +105,22 @@ func (i *instance) leave(ctx context.Context, c *call) {
 	i.abandoned = true
 	i.mu.Unlock()
 	_ = i.sendControl(kindWhere, 0)
+}
+
+// abandon tells the script that nobody waits for a request any more: it does
+// not begin it then, or does not go on with its stream.
+func (i *instance) abandon(c *call) {
+	r := &i.requests
+	r.mu.Lock()
+	c.left = true
+	s, over := c.stream, c.settled || r.ended
+	r.mu.Unlock()
+	if s != nil {
+		s.drop()
+	}
+	if !over {
+		_ = i.sendControl(kindLeave, c.id)
+	}
 }
 
 // send writes a request's frame, or gives the call its result. What fits the
@@ -166,6 +197,8 @@ func (r *requests) written(c *call, err error) {
 // caller holds mu.
 func (r *requests) verdict(c *call) error {
 	switch {
+	case c.stream != nil: // it had answered in part
+		return worker.ErrExited
 	case len(r.line) > 0 && r.line[0] != c: // another one was before it
 		return worker.ErrNotTaken
 	case c.size <= atOnce && !c.sent:
@@ -178,15 +211,8 @@ func (r *requests) verdict(c *call) error {
 
 // hear takes a frame of the data socket, which is about the first of the line.
 func (r *requests) hear(f frame) error {
-	var busy time.Duration
-	o := outcome{payload: f.payload}
-	switch {
-	case f.kind == kindReturned:
-		o = outcome{err: worker.ErrGivenBack}
-	case f.kind != kindResponse || len(f.payload) < answerHeader:
+	if !wellFormed(f) {
 		return fmt.Errorf("%w: kind %d with %d bytes", errFrame, f.kind, len(f.payload))
-	default:
-		busy = time.Duration(binary.BigEndian.Uint64(f.payload[11:]) & (1<<63 - 1))
 	}
 	r.mu.Lock()
 	if len(r.line) == 0 || r.line[0].id != f.id {
@@ -194,6 +220,25 @@ func (r *requests) hear(f frame) error {
 		return fmt.Errorf("%w: an answer to request %d out of turn", errFrame, f.id)
 	}
 	c := r.line[0]
+	s := c.stream
+	if (s != nil) != (f.kind == kindPiece || f.kind == kindEnd) {
+		r.mu.Unlock()
+		return fmt.Errorf("%w: kind %d amid the answer to request %d", errFrame, f.kind, f.id)
+	}
+	if f.kind == kindPiece {
+		r.mu.Unlock()
+		s.put(f.payload, r.gone)
+		return nil
+	}
+	if f.kind == kindResponse && f.payload[2]&flagMore != 0 {
+		c.stream = newStream(c.left)
+		settled := c.settled
+		r.mu.Unlock()
+		if !settled {
+			c.result <- outcome{payload: f.payload, stream: c.stream}
+		}
+		return nil
+	}
 	last := copy(r.line, r.line[1:])
 	r.line[last] = nil
 	r.line = r.line[:last]
@@ -201,9 +246,36 @@ func (r *requests) hear(f frame) error {
 	c.settled = true
 	r.mu.Unlock()
 	if !settled {
-		c.tell(o, busy)
+		c.tell(outcomeOf(f))
 	}
 	return nil
+}
+
+// wellFormed reports whether a frame is one that a worker may send on the data socket.
+func wellFormed(f frame) bool {
+	switch f.kind {
+	case kindResponse:
+		return len(f.payload) >= answerHeader
+	case kindEnd:
+		return len(f.payload) == endSize
+	case kindReturned, kindPiece:
+		return true
+	}
+	return false
+}
+
+// outcomeOf is what a frame that ends a request says.
+func outcomeOf(f frame) (o outcome, busy time.Duration) {
+	switch f.kind {
+	case kindReturned:
+		return outcome{err: worker.ErrGivenBack}, 0
+	case kindEnd:
+		if f.payload[0]&flagFailed != 0 {
+			o.err = worker.ErrBroken
+		}
+		return o, nanoseconds(f.payload[1:])
+	}
+	return outcome{payload: f.payload}, nanoseconds(f.payload[11:])
 }
 
 // giveBack settles the calls after begun up to last, which the worker will not

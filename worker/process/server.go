@@ -112,7 +112,11 @@ func (i *instance) serve(ctx context.Context, row route, req *exchange) (*worker
 	}
 	if row.logged {
 		took := i.runtime.cfg.Now().Sub(start)
-		i.console.access(req.Method, target(req.Request), resp.Status, took, len(resp.Body))
+		size := len(resp.Body)
+		if resp.Stream != nil {
+			size = -1
+		}
+		i.console.access(req.Method, target(req.Request), resp.Status, took, size)
 	}
 	return resp, nil
 }
@@ -232,13 +236,16 @@ func (i *instance) serveScore(ctx context.Context, req *exchange) (*worker.Respo
 
 // drawAnswer makes an HTTP answer of the script's.
 func drawAnswer(a answer) *worker.Response {
-	resp := &worker.Response{Status: a.status, Header: a.header, Body: a.body}
+	resp := &worker.Response{Status: a.status, Header: a.header, Body: a.body, Stream: a.stream}
 	if resp.Header == nil {
 		resp.Header = make(http.Header, 16)
 		put(resp.Header, "Content-Type", json8)
 	} else {
-		for _, name := range [...]string{"Content-Length", "Connection", "Transfer-Encoding", "Keep-Alive", "Upgrade", "Trailer"} {
+		for _, name := range [...]string{"Connection", "Transfer-Encoding", "Keep-Alive", "Upgrade", "Trailer"} {
 			delete(resp.Header, name)
+		}
+		if a.stream == nil { // else it may be known to the script alone
+			delete(resp.Header, "Content-Length")
 		}
 	}
 	if a.flags&flagRan != 0 {

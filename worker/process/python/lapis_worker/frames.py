@@ -12,17 +12,19 @@ import struct
 import threading
 from typing import Any, NamedTuple
 
-REQUEST, RESPONSE, RETURNED = 1, 2, 3
+REQUEST, RESPONSE, RETURNED, PIECE, END = 1, 2, 3, 4, 5
 STAGE, READY, FAILED = 16, 17, 18
-PING, PONG, WHERE, RECALL = 19, 20, 21, 22
+PING, PONG, WHERE, RECALL, LEAVE = 19, 20, 21, 22, 23
 
 MAX_BODY = 100 << 20
-RAN, RUN_FAILED = 1, 2
+MAX_PIECE = 256 << 10  # of a streamed body
+RAN, RUN_FAILED, MORE = 1, 2, 4
 _HEADER = struct.Struct(">IBQ")
 _REQUEST = struct.Struct(">IBQI")
 _ANSWER = struct.Struct(">HBQQI")
 _RESPONSE = struct.Struct(">IBQHBQQI")
 _BEGUN = struct.Struct(">Q")
+_END = struct.Struct(">IBQBQ")
 
 
 def _open(fd: int) -> socket.socket:
@@ -93,6 +95,15 @@ class Data:
         length = _ANSWER.size + size + len(body)
         head = _RESPONSE.pack(length, RESPONSE, frame_id, status, flags, spent, busy, size)
         self._send(head + meta + body)
+
+    def send_piece(self, frame_id: int, piece: bytes) -> None:
+        """Go on with an answer that was sent with the flag MORE. It blocks while nobody takes it."""
+        for start in range(0, len(piece), MAX_PIECE):
+            part = piece[start : start + MAX_PIECE]
+            self._send(_HEADER.pack(len(part), PIECE, frame_id) + part)
+
+    def send_end(self, frame_id: int, flags: int, busy: int) -> None:
+        self._send(_END.pack(9, END, frame_id, flags, busy))
 
     def give_back(self, frame_id: int) -> None:
         self._send(_HEADER.pack(0, RETURNED, frame_id))

@@ -34,6 +34,11 @@ class Turn:
 
     begun = 0
     recalled = 0
+    left: frozenset[int] = frozenset()  # requests whose clients have gone; the control thread replaces it
+
+    def leave(self, frame_id: int) -> None:
+        begun = self.begun
+        self.left = frozenset([other for other in self.left if other >= begun] + [frame_id])
 
 
 _HAS_GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
@@ -90,6 +95,8 @@ def _control(control: frames.Control, turn: Turn) -> None:
                 turn.recalled = frame.id
                 if _HAS_GIL:
                     control.send_begun(frame.id, turn.begun)
+            elif frame.kind == frames.LEAVE:
+                turn.leave(frame.id)
     except OSError:
         pass
     if os.getpgrp() == os.getpid():
@@ -105,16 +112,38 @@ def _serve(data: frames.Data, loaded: script.Script, turn: Turn) -> None:
             return
         frame_id, meta, body = request
         turn.begun = frame_id
-        if frame_id <= turn.recalled:
+        if frame_id <= turn.recalled or frame_id in turn.left:
             data.give_back(frame_id)
             continue
         began = clock()
-        status, answer, flags, spent, headers = _answer(loaded, meta, body)
+        status, answer, flags, spent, headers, rest = _answer(loaded, meta, body)
         data.send(frame_id, status, answer, flags, spent, clock() - began, headers)
+        if rest is not None:
+            flags = _send_rest(data, frame_id, rest, turn)
+            data.send_end(frame_id, flags, clock() - began)
 
 
-# What is sent for a request: status, body, flags, ns in run(), headers.
-_Answer = Tuple[int, bytes, int, int, Optional[List[Any]]]
+def _send_rest(data: frames.Data, frame_id: int, rest: web.Pieces, turn: Turn) -> int:
+    """Send the pieces of an answer as they are made, while somebody reads them. Return the flags of its end."""
+    try:
+        for piece in rest:
+            if frame_id in turn.left:
+                break
+            data.send_piece(frame_id, piece)
+    except Exception as error:
+        _log_streaming(error)
+        return frames.RUN_FAILED
+    finally:
+        rest.close()
+    return 0
+
+
+def _log_streaming(error: BaseException) -> None:
+    console.logger.error("Encountered Exception while the answer was sent: %s", script.user_trace(error).rstrip())
+
+
+# What is sent for a request: status, body, flags, ns in run(), headers, and what follows the body.
+_Answer = Tuple[int, bytes, int, int, Optional[List[Any]], Optional[web.Pieces]]
 
 
 def _answer(loaded: script.Script, packed: bytes, body: bytes) -> _Answer:
@@ -130,14 +159,14 @@ def _answer(loaded: script.Script, packed: bytes, body: bytes) -> _Answer:
             return _run(loaded, meta, body, context.request)
     except Exception as error:  # run()'s own are caught below
         console.logger.error("The request cannot be made one of Flask's: %s", script.said(error))
-        return 500, _message(INTERNAL), 0, 0, None
+        return 500, _message(INTERNAL), 0, 0, None, None
 
 
 def _run(loaded: script.Script, meta: dict[str, Any], body: bytes, request: Any) -> _Answer:
     try:
         arguments = loaded.arguments(meta, body, request)
     except script.BadInput as error:
-        return error.status, _message(str(error)), 0, 0, None
+        return error.status, _message(str(error)), 0, 0, None, None
     start = time.perf_counter_ns()
     try:
         output = loaded.run(**arguments)
@@ -149,26 +178,33 @@ def _run(loaded: script.Script, meta: dict[str, Any], body: bytes, request: Any)
         raise
     except Exception as error:
         console.logger.error("Encountered Exception: %s", script.user_trace(error).rstrip())
-        return 500, _message(RUN_RAISED), frames.RUN_FAILED, 0, None
+        return 500, _message(RUN_RAISED), frames.RUN_FAILED, 0, None, None
     spent = time.perf_counter_ns() - start
     try:
         return _draw(output, spent, request)
     except Exception as error:
         console.logger.error("run() returned what cannot be sent: %s", script.said(error))
-        return 500, _message(INTERNAL), 0, 0, None
+        return 500, _message(INTERNAL), 0, 0, None, None
 
 
 def _draw(output: Any, spent: int, request: Any) -> _Answer:
     """Draw what run() returned: a response object as it is, anything else as JSON."""
-    status, flags, headers = 200, frames.RAN, None
-    if hasattr(output, "get_data") and hasattr(output, "status_code"):
-        status, body, headers = web.unpack(output, getattr(request, "environ", None))
-        flags |= frames.RUN_FAILED if status >= 500 else 0
-    else:
+    if not (hasattr(output, "get_data") and hasattr(output, "status_code")):
         body = b"{}" if output is None else json.dumps(output).encode()
+        return 200, _checked(body), frames.RAN, spent, None, None
+    try:
+        status, body, headers, rest = web.unpack(output, getattr(request, "environ", None))
+    except web.Broken as broken:
+        _log_streaming(broken.cause)
+        return 500, _message(RUN_RAISED), frames.RUN_FAILED, 0, None, None
+    flags = frames.RAN | (frames.RUN_FAILED if status >= 500 else 0) | (frames.MORE if rest is not None else 0)
+    return status, _checked(body), flags, spent, headers, rest
+
+
+def _checked(body: bytes) -> bytes:
     if len(body) > frames.MAX_BODY:
         raise ValueError(f"the answer has {len(body)} bytes, more than {frames.MAX_BODY}")
-    return status, body, flags, spent, headers
+    return body
 
 
 def _message(text: str) -> bytes:

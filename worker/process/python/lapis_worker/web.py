@@ -9,12 +9,17 @@ from __future__ import annotations
 import codecs
 import io
 import json
+import logging
 import sys
 from types import ModuleType
-from typing import Any, Callable
+from typing import Any, Callable, Iterable, Iterator
 from urllib.parse import parse_qs, urlsplit
 
 NEEDS_FLASK = "The scoring script uses raw HTTP, which needs Flask. Add flask to the environment's conda file."
+
+FILE_PIECE = 256 << 10
+
+logger = logging.getLogger("azmlinfsrv")
 
 
 class _State:
@@ -162,16 +167,71 @@ def _value(text: str) -> Any:
         return text
 
 
-def unpack(output: Any, environ: dict[str, Any] | None) -> tuple[int, bytes, list[Any]]:
-    """Take status, body and headers out of a response that run() has returned."""
-    if getattr(output, "direct_passthrough", False):
-        output.direct_passthrough = False  # a file, which is read here
-    body = output.get_data()
-    finished = getattr(output, "get_wsgi_headers", None)
-    headers = finished(environ) if finished is not None and environ is not None else output.headers
+class Broken(Exception):
+    """What makes the body of a response has failed before its first piece."""
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+class Pieces:
+    """The rest of a body that is made while it is sent."""
+
+    def __init__(self, parts: Iterator[bytes], close: Callable[[], Any]) -> None:
+        self._parts, self._close = parts, close
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._parts
+
+    def close(self) -> None:
+        """End what makes the body, which a generator sees as GeneratorExit."""
+        try:
+            self._close()
+        except Exception as error:
+            logger.error("The answer's close() failed: %s: %s", type(error).__name__, error)
+
+
+def unpack(output: Any, environ: dict[str, Any] | None) -> tuple[int, bytes, list[Any], Pieces | None]:
+    """Take a response that run() has returned apart: status, body, headers, and what follows if it is a stream."""
     status = int(output.status_code)
-    if hasattr(output, "close"):
+    finished = getattr(output, "get_wsgi_headers", None)
+    if getattr(output, "is_streamed", False):
+        body, rest = _begin(output, environ)
+    else:
+        body, rest = output.get_data(), None
+    headers = finished(environ) if finished is not None and environ is not None else output.headers
+    pairs = [[str(name), str(value)] for name, value in headers.items()]
+    if rest is None and hasattr(output, "close"):
         output.close()
     if status in (204, 304):
         body = b""
-    return status, body, [[str(name), str(value)] for name, value in headers.items()]
+    return status, body, pairs, rest
+
+
+def _begin(output: Any, environ: dict[str, Any] | None) -> tuple[bytes, Pieces | None]:
+    """Make the first piece of a streamed body, so that a failure until then is still an error of the request."""
+    made = output.iter_encoded() if environ is None else output.get_app_iter(environ)
+    parts = _gathered(made) if getattr(output, "direct_passthrough", False) else iter(made)
+    rest = Pieces(parts, getattr(made, "close", output.close))
+    try:
+        for first in parts:
+            if first:
+                return first, rest
+    except Exception as error:
+        rest.close()
+        raise Broken(error) from None
+    rest.close()
+    return b"", None
+
+
+def _gathered(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """Join the small pieces of a file, for which nobody waits one by one."""
+    joined, size = [], 0
+    for part in parts:
+        joined.append(part)
+        size += len(part)
+        if size >= FILE_PIECE:
+            yield b"".join(joined)
+            joined, size = [], 0
+    yield b"".join(joined)
