@@ -105,7 +105,7 @@ func (s *Server) openFaces(context.Context) error {
 	own := s.cfg.Suffix
 	s.faces = faces{
 		exact: map[string]http.Handler{
-			"management.azure.com": s.arm, "management." + own: s.arm,
+			"management.azure.com": s.arm, "management." + own: s.ownManagement(s.arm),
 			"login.microsoftonline.com": entrance, "login.microsoft.com": entrance, "login.windows.net": entrance, "login." + own: entrance,
 			"graph.microsoft.com": people, "graph." + own: people,
 		},

@@ -56,6 +56,7 @@ type Config struct {
 	EgressDeny  bool   // refuse names that are not Azure's, instead of passing them on
 	HostPackage bool   // make environments of what the machine's Python has, without a package index
 	ExactPython bool   // fail where the machine lacks the interpreter an environment asks for
+	IMDS        bool   // open the form of the instance metadata service, which has no secret, for scripts
 	Resettable  bool   // let an owner delete everything that the first start did not make, for tests
 	Now         func() time.Time
 	Rand        io.Reader

@@ -1,7 +1,9 @@
 package lapis_test
 
 import (
+	"encoding/json"
 	"net/url"
+	"strings"
 	"testing"
 )
 
@@ -31,5 +33,47 @@ func TestOwnNamesAreAudiences(t *testing.T) {
 		map[string]string{"Content-Type": "application/x-www-form-urlencoded"}, []byte(form.Encode()))
 	if a.status != 400 {
 		t.Errorf("a name of nobody's: %d %s", a.status, a.text)
+	}
+}
+
+// TestOwnNamesLeadToAccountsAndEndpoints: whoever asks Resource Manager by the
+// platform's name gets addresses that need no proxy, and may name them so.
+func TestOwnNamesLeadToAccountsAndEndpoints(t *testing.T) {
+	p := start(t, t.TempDir())
+	proxy, err := url.Parse(p.info.Proxy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	suffix := "lapis.localhost:" + proxy.Port()
+	header := map[string]string{"Authorization": "Bearer " + p.owner("https://management.azure.com"), "Content-Type": "application/json"}
+	own := func(method, path string, body any) answer {
+		data, err := json.Marshal(body)
+		if err != nil || body == nil {
+			data = nil
+		}
+		return p.do(method, "https://management."+suffix+path+"?api-version="+mlVersion, header, data)
+	}
+	p.createEndpoint("named", nil)
+	if uri := p.must(own("GET", p.endpoint("named"), nil), 200).str("properties.scoringUri"); uri != "https://named.local.inference.ml."+suffix+"/score" {
+		t.Errorf("scoringUri %q", uri)
+	}
+	if uri := p.must(p.arm("GET", p.endpoint("named"), mlVersion, nil), 200).str("properties.scoringUri"); uri != "https://named.local.inference.ml.azure.com/score" {
+		t.Errorf("scoringUri by Azure's name %q", uri)
+	}
+	version := p.workspace() + "/codes/c/versions/1"
+	uri := p.must(own("POST", version+"/startPendingUpload", object{}), 200).str("blobReferenceForConsumption.blobUri")
+	if !strings.Contains(uri, ".blob.core."+suffix+"/") {
+		t.Fatalf("blobUri %q", uri)
+	}
+	p.must(own("PUT", version, object{"properties": object{"codeUri": uri + "/src"}}), 201)
+	kept := p.must(p.arm("GET", version, mlVersion, nil), 200).str("properties.codeUri")
+	if strings.Contains(kept, "localhost") || !strings.Contains(kept, ".blob.core.windows.net/") {
+		t.Errorf("kept as %q", kept)
+	}
+	if shown := p.must(own("GET", version, nil), 200).str("properties.codeUri"); shown != uri+"/src" {
+		t.Errorf("shown as %q, not as it was given, %q", shown, uri)
+	}
+	if a := own("PUT", version, "no object"); a.status != 400 {
+		t.Errorf("a bad body: %d %s", a.status, a.text)
 	}
 }

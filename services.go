@@ -120,6 +120,10 @@ func (s *Server) openEndpoints() error {
 	if err := os.MkdirAll(dir("deployments"), 0o700); err != nil {
 		return err
 	}
+	forms := msi.AzureML
+	if s.cfg.IMDS {
+		forms |= msi.IMDS
+	}
 	caller := s.httpClient()
 	s.endpoints = endpoint.New(endpoint.Config{
 		Tree: s.tree, Operations: s.operations, Directory: s.directory, Workspaces: assets{s.workspaces}, Sealer: s.sealer,
@@ -132,7 +136,7 @@ func (s *Server) openEndpoints() error {
 			return s.verifier(audiences...)(ctx, raw)
 		},
 		Images: func(p identity.Principal, id armid.ID) (ociregistry.Interface, error) { return s.images(caller, p, id) },
-		HTTP:   caller, Environments: s.builder, Runtime: s.runtime, TokenServer: s.tokens, Front: s.front,
+		HTTP:   caller, Environments: s.builder, Runtime: s.runtime, TokenServer: s.tokens, TokenForms: forms, Front: s.front,
 		InstanceEnv: s.instanceEnv(bundle), Dir: dir("deployments"), Now: s.cfg.Now, Rand: s.cfg.Rand, Log: s.cfg.Log,
 	})
 	return nil

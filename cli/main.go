@@ -38,6 +38,7 @@ type UpOptions struct {
 	HostPackages bool // --environment host
 	ExactPython  bool // --python exact
 	Resettable   bool
+	IMDS         bool
 	Log          *slog.Logger
 	Ready        func(client.Info) // called once, when the platform answers
 }

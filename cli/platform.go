@@ -103,6 +103,7 @@ func (p *platform) up() *cobra.Command {
 	cmd.Flags().StringVar(&o.Listen, "listen", "", "Address to listen at, as host:port. Default: that of the last run, else a free port of 127.0.0.1.")
 	cmd.Flags().StringVar(&o.Location, "location", "", "Name of the one region. Default: local.")
 	cmd.Flags().BoolVar(&o.Resettable, "resettable", false, "Let an owner delete everything that the first start did not make. For tests, which do so between one another.")
+	cmd.Flags().BoolVar(&o.IMDS, "imds", false, "Give scripts their tokens in the form of the instance metadata service too, for clients that know no other. It has no secret: any program of this machine that finds the port gets them.")
 	cmd.Flags().Var(&egress, "egress", "What becomes of names that are not Azure's: passed on, or refused.")
 	cmd.Flags().TextVar(&level, "log-level", slog.LevelInfo, "Least severity that is logged: DEBUG, INFO, WARN or ERROR.")
 	return cmd

@@ -115,6 +115,7 @@ type Config struct {
 	Environments *environment.Builder
 	Runtime      worker.Runtime
 	TokenServer  *msi.Server
+	TokenForms   msi.Forms // that instances are told of; 0: Azure ML's
 	Front        *scoring.Front
 	// InstanceEnv is what every instance's environment begins with, as
 	// NAME=value: how to reach the platform and whom to trust.

@@ -155,7 +155,7 @@ func (s *Service) instance(ctx context.Context, r *revision, index int) (worker.
 	}
 	id := r.name() + "/" + strconv.Itoa(index)
 	tokens, err := s.TokenServer.Open(ctx, msi.Instance{
-		ID: id, Identities: r.principals, Default: standard, Host: r.endpoint.ID.String(),
+		ID: id, Identities: r.principals, Default: standard, Host: r.endpoint.ID.String(), Forms: s.TokenForms,
 	})
 	if err != nil {
 		return worker.Spec{}, nil, err

@@ -28,8 +28,9 @@ type platform struct {
 	data    string
 }
 
-// start builds the program and runs it on a fresh data folder until the test ends.
-func start(t *testing.T) *platform {
+// start builds the program and runs it on a fresh data folder until the test
+// ends, with more flags of `lapis up`.
+func start(t *testing.T, flags ...string) *platform {
 	t.Helper()
 	p := &platform{program: filepath.Join(t.TempDir(), "lapis"), data: filepath.Join(t.TempDir(), "data")}
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", p.program, "lapis/cmd/lapis")
@@ -37,7 +38,7 @@ func start(t *testing.T) *platform {
 		t.Fatalf("building: %v\n%s", err, out)
 	}
 	var log bytes.Buffer // read only after the program has ended
-	up := exec.Command(p.program, "up", "--data", p.data)
+	up := exec.Command(p.program, append([]string{"up", "--data", p.data}, flags...)...)
 	up.Stderr = &log
 	stdout, err := up.StdoutPipe()
 	if err != nil {
@@ -174,6 +175,18 @@ func TestPythonSDKs(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) { p.run(t, tc.python, tc.setup, tc.script, tc.args...) })
 	}
+}
+
+// TestIdentitiesInScripts runs two generations of azure-identity in scoring
+// scripts, in each form of the instance's token endpoint.
+func TestIdentitiesInScripts(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes minutes")
+	}
+	python := environment(t, findPython(t), "requirements-newest.txt")
+	p := start(t, "--imds")
+	t.Run("1.27", func(t *testing.T) { p.run(t, python, "", "identities.py", "n", "1.27.0") })
+	t.Run("1.23", func(t *testing.T) { p.run(t, python, "", "identities.py", "o", "1.23.1") })
 }
 
 // ownNames takes the proxy away and tells where the cloud's metadata is. The
