@@ -85,7 +85,7 @@ func (s *Server) openFaces(context.Context) error {
 		Authority: func(host string) bool { return strings.HasPrefix(host, "login."+s.cfg.Suffix) },
 	})
 	data := dataplane.New(dataplane.Config{
-		Service: s.blobs, Accounts: s.blobAccount, Verify: s.verifier(storageAudience), Authorize: s.require,
+		Service: s.blobs, Accounts: s.blobAccount, Verify: s.verifier(storageAudience), Authorize: s.requireOn(blobPlane),
 		AuthorizationURI: "https://login.microsoftonline.com/" + s.home.Tenant + "/oauth2/authorize",
 		Tenant:           s.home.Tenant, Now: s.cfg.Now, Rand: s.cfg.Rand, Log: s.cfg.Log,
 	})
@@ -95,7 +95,7 @@ func (s *Server) openFaces(context.Context) error {
 			p, err := s.directory.Authenticate(ctx, id, password)
 			return p.ObjectID, err
 		},
-		Authorize: s.require, Permitted: s.permitted,
+		Authorize: s.requireOn(registryPlane), Permitted: s.permitted,
 	})
 	people := graph.New(graph.Config{
 		Verify: s.verifier(append(s.ownAudiences("graph"), graphAudience)...), Principals: s.people, Now: s.cfg.Now, Rand: s.cfg.Rand, Log: s.cfg.Log,
@@ -121,6 +121,7 @@ func (s *Server) openFaces(context.Context) error {
 	}
 	s.gate = gateway.New(gateway.Config{
 		Face: s.faces.of, CA: s.ca, Egress: egress, Upstream: gateway.UpstreamFromEnvironment(), Log: s.cfg.Log,
+		Plain: map[string]http.Handler{metricsPath: s.arm},
 	})
 	return nil
 }
@@ -189,7 +190,7 @@ func (s *Server) registryOf(ctx context.Context, host string) (registry.Registry
 
 // extraRoutes are rows of Resource Manager that belong to no resource.
 func (s *Server) extraRoutes() []arm.Route {
-	return append(s.deploymentRoutes(), s.resetRoute(), arm.Route{
+	return append(s.deploymentRoutes(), s.resetRoute(), s.metricsRoute(), arm.Route{
 		Method: http.MethodPost, Path: "/subscriptions/{subscription}/providers/Microsoft.Storage/checkNameAvailability",
 		Scope: "/subscriptions/{subscription}", Action: "Microsoft.Storage/checknameavailability/read", Version: arm.Versioned,
 		Handle: func(r *arm.Request) (arm.Answer, error) {

@@ -112,7 +112,7 @@ func (s *Server) openIdentity(ctx context.Context) error {
 	}
 	s.onClose(s.issuer.Close)
 	s.roles, err = rbac.Open(ctx, rbac.Config{
-		Store: s.store, Now: s.cfg.Now, Rand: s.cfg.Rand, OnDenied: s.denied,
+		Store: s.store, Now: s.cfg.Now, Rand: s.cfg.Rand, OnDenied: s.denied, OnDecided: s.decided,
 		PrincipalExists: func(id string) (string, bool) {
 			p, ok := s.directory.ByObjectID(id)
 			return p.Kind.PrincipalType(), ok

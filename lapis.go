@@ -21,6 +21,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -41,6 +42,7 @@ import (
 	"lapis/secret"
 	"lapis/storageaccount"
 	"lapis/store"
+	"lapis/telemetry"
 	"lapis/template/deployment"
 	"lapis/token"
 	"lapis/worker/process"
@@ -58,6 +60,7 @@ type Config struct {
 	ExactPython bool   // fail where the machine lacks the interpreter an environment asks for
 	IMDS        bool   // open the form of the instance metadata service, which has no secret, for scripts
 	Resettable  bool   // let an owner delete everything that the first start did not make, for tests
+	AccessLog   string // which requests to endpoints have a line in the log: all (or ""), failures, none
 	Now         func() time.Time
 	Rand        io.Reader
 	Log         *slog.Logger
@@ -66,6 +69,9 @@ type Config struct {
 func (c *Config) setDefaults() error {
 	if c.DataDir == "" {
 		return errors.New("lapis: Config.DataDir is not set")
+	}
+	if !slices.Contains([]string{"", telemetry.LinesAll, telemetry.LinesFailures, telemetry.LinesNone}, c.AccessLog) {
+		return fmt.Errorf("lapis: Config.AccessLog is %q, not all, failures or none", c.AccessLog)
 	}
 	dir, err := filepath.Abs(c.DataDir)
 	c.DataDir = dir
@@ -115,6 +121,7 @@ type Server struct {
 	tokens     *msi.Server
 	front      *scoring.Front
 	arm        *arm.Face
+	metrics    *telemetry.Metrics
 	faces      faces
 	gate       *gateway.Gateway
 
@@ -129,6 +136,7 @@ func New(cfg Config) (_ *Server, err error) {
 		return nil, err
 	}
 	s := &Server{cfg: cfg}
+	s.metrics = telemetry.NewMetrics(telemetry.MetricsConfig{Version: Version(), State: s.observed})
 	defer func() {
 		if err != nil {
 			s.close()

@@ -23,7 +23,7 @@ var layers = map[string]int{
 	"store": 1, "content": 1,
 	"identity": 2, "token": 2, "rbac": 2, "resource": 2, "operation": 2,
 	"storageaccount": 3, "managedidentity": 3, "blob": 3, "registry": 3, "workspace": 3,
-	"environment": 3, "worker": 3, "endpoint": 3, "scoring": 3, "msi": 3, "template": 3, "companion": 3,
+	"environment": 3, "worker": 3, "endpoint": 3, "scoring": 3, "msi": 3, "template": 3, "companion": 3, "telemetry": 3,
 	"arm": 4, "login": 4, "graph": 4, "gateway": 4,
 	".":   5,
 	"cli": 6, "cmd": 6, "bench": 6, "test": 6,

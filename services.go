@@ -116,7 +116,7 @@ func (s *Server) openEndpoints() error {
 		return err
 	}
 	s.tokens = msi.New(msi.Config{Tokens: s.instanceToken, Now: s.cfg.Now, Rand: s.cfg.Rand, Log: s.cfg.Log})
-	s.front = &scoring.Front{Logger: s.cfg.Log, Now: s.cfg.Now}
+	s.front = &scoring.Front{OnEvent: s.scored, Now: s.cfg.Now}
 	if err := os.MkdirAll(dir("deployments"), 0o700); err != nil {
 		return err
 	}
@@ -164,12 +164,27 @@ func (s *Server) grant(ctx context.Context, principalID, role string, scope armi
 	return fault.E(fault.Internal, "InternalServerError", "there is no built-in role %q", role)
 }
 
-// require is the question all faces ask before they do anything.
+// require is the question that services ask before they do anything.
 func (s *Server) require(ctx context.Context, principalID, action string, data bool, scope armid.ID) error {
-	if !s.directory.Alive(principalID) { // a registry's own tokens outlive a deleted identity; its rights do not
-		return fault.E(fault.Denied, "AuthorizationFailed", "The principal '%s' no longer exists.", principalID)
+	plane := managementPlane
+	if action == scoring.ScoreAction {
+		plane = scoringPlane
 	}
-	return s.roles.Require(ctx, rbac.Query{PrincipalID: principalID, Action: action, Data: data, Scope: scope})
+	return s.requireOn(plane)(ctx, principalID, action, data, scope)
+}
+
+// requireOn is the question that a face asks before it does anything.
+func (s *Server) requireOn(plane string) func(ctx context.Context, principalID, action string, data bool, scope armid.ID) error {
+	return func(ctx context.Context, principalID, action string, data bool, scope armid.ID) error {
+		return s.ask(ctx, rbac.Query{PrincipalID: principalID, Action: action, Data: data, Scope: scope, Plane: plane})
+	}
+}
+
+func (s *Server) ask(ctx context.Context, q rbac.Query) error {
+	if !s.directory.Alive(q.PrincipalID) { // a registry's own tokens outlive a deleted identity; its rights do not
+		return fault.E(fault.Denied, "AuthorizationFailed", "The principal '%s' no longer exists.", q.PrincipalID)
+	}
+	return s.roles.Require(ctx, q)
 }
 
 // permitted is require where nobody is refused anything yet: no denial is told.

@@ -83,6 +83,11 @@ func (f *Face) write(w http.ResponseWriter, r *http.Request, a Answer) {
 	for key, values := range a.Header {
 		w.Header()[key] = values
 	}
+	if a.Handler != nil {
+		f.common(w, r)
+		a.Handler.ServeHTTP(w, r)
+		return
+	}
 	status := a.Status
 	if a.Body == nil {
 		if status == 0 {

@@ -48,6 +48,8 @@ type Answer struct {
 	Status int // 0 means 200, or 204 without a body
 	Header http.Header
 	Body   any
+	// Handler writes the answer, where it is no JSON.
+	Handler http.Handler
 }
 
 // matcher is a compiled Path.

@@ -39,6 +39,7 @@ type UpOptions struct {
 	ExactPython  bool // --python exact
 	Resettable   bool
 	IMDS         bool
+	AccessLog    string // all, failures or none
 	Log          *slog.Logger
 	Ready        func(client.Info) // called once, when the platform answers
 }
@@ -64,7 +65,7 @@ func run(ctx context.Context, app *az.App, args []string, hooks Hooks) int {
 	root := app.Root()
 	root.Short = "the managed identity path of Azure Machine Learning, on your own machine"
 	p := &platform{App: app, hooks: hooks}
-	for _, verb := range []*cobra.Command{p.up(), p.env(), p.shell(), p.status(), p.explain(), p.mirrorReport(), p.tour(), p.doctor(), p.completion()} {
+	for _, verb := range []*cobra.Command{p.up(), p.env(), p.shell(), p.status(), p.explain(), p.metrics(), p.mirrorReport(), p.tour(), p.doctor(), p.completion()} {
 		root.AddCommand(verb)
 	}
 	return app.Execute(ctx, root, args[1:])

@@ -82,6 +82,7 @@ func (p *platform) up() *cobra.Command {
 	var o UpOptions
 	var build buildFlags
 	egress := choice{"allow", []string{"allow", "deny"}}
+	access := choice{"all", []string{"all", "failures", "none"}}
 	level := slog.LevelInfo
 	cmd := p.withData(p.verb("up", "Run the platform until it is interrupted.", func(ctx context.Context, _ []string) error {
 		if p.hooks.Up == nil {
@@ -91,7 +92,7 @@ func (p *platform) up() *cobra.Command {
 		if o.DataDir, err = p.dataDir(); err != nil {
 			return err
 		}
-		o.EgressDeny = egress.value == "deny"
+		o.EgressDeny, o.AccessLog = egress.value == "deny", access.value
 		o.HostPackages, o.ExactPython = build.environment.value == "host", build.python.value == "exact"
 		o.Log = slog.New(slog.NewTextHandler(p.Stderr, &slog.HandlerOptions{Level: level}))
 		o.Ready = func(info client.Info) {
@@ -105,6 +106,7 @@ func (p *platform) up() *cobra.Command {
 	cmd.Flags().BoolVar(&o.Resettable, "resettable", false, "Let an owner delete everything that the first start did not make. For tests, which do so between one another.")
 	cmd.Flags().BoolVar(&o.IMDS, "imds", false, "Give scripts their tokens in the form of the instance metadata service too, for clients that know no other. It has no secret: any program of this machine that finds the port gets them.")
 	cmd.Flags().Var(&egress, "egress", "What becomes of names that are not Azure's: passed on, or refused.")
+	cmd.Flags().Var(&access, "access-log", "Which requests to endpoints have a line in the log.")
 	cmd.Flags().TextVar(&level, "log-level", slog.LevelInfo, "Least severity that is logged: DEBUG, INFO, WARN or ERROR.")
 	return cmd
 }
@@ -263,6 +265,19 @@ func (p *platform) ready(ctx context.Context) (map[string]any, error) {
 		result["platform"] = more
 	}
 	return result, nil
+}
+
+// metrics prints what Prometheus would get.
+func (p *platform) metrics() *cobra.Command {
+	return p.withData(p.verb("metrics", "Print the platform's metrics in Prometheus' text format.", func(ctx context.Context, _ []string) error {
+		s, err := p.Session()
+		if err != nil {
+			return err
+		}
+		text, err := s.Text(ctx, "/metrics")
+		_, _ = p.Stdout.Write(text)
+		return err
+	}))
 }
 
 func (p *platform) showStatus(result map[string]any) error {

@@ -90,6 +90,11 @@ func refusePlain(host string) *refusal {
 		"%s is answered over https only; use https://%s", host, host)}
 }
 
+func refusePlainRemote(path string) *refusal {
+	return &refusal{http.StatusForbidden, "HttpsRequired", fmt.Sprintf(
+		"%s is answered in plain http for clients on this machine only; ask for it over https, by the platform's own name", path)}
+}
+
 func refuseTarget(err error) *refusal {
 	return &refusal{http.StatusBadRequest, "InvalidTarget", err.Error()}
 }

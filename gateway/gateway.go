@@ -40,7 +40,10 @@ type Config struct {
 	// means a dialer that refuses this machine and metadata addresses, whatever
 	// a name resolves to.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
-	Log  *slog.Logger // nil: none
+	// Plain answers paths that are asked for in plain HTTP at the gateway's own
+	// address, by clients of this machine.
+	Plain map[string]http.Handler
+	Log   *slog.Logger // nil: none
 }
 
 // Gateway serves the port. Make it with [New].
@@ -50,6 +53,7 @@ type Gateway struct {
 	egressRemote bool
 	log          *slog.Logger
 	out          *outbound
+	plain        map[string]http.Handler
 
 	mu    sync.Mutex
 	doors map[*door]bool
@@ -63,6 +67,7 @@ func New(cfg Config) *Gateway {
 		ca:           cfg.CA,
 		egressRemote: cfg.EgressRemote,
 		log:          cfg.Log,
+		plain:        cfg.Plain,
 		doors:        map[*door]bool{},
 	}
 	if g.face == nil {

@@ -29,12 +29,31 @@ func (d *door) servePlain(w http.ResponseWriter, r *http.Request) {
 	case r.URL.IsAbs():
 		host, why = d.forward(w, r)
 	default:
-		describe(w, r)
+		host, why = d.own(w, r)
 	}
 	if why != nil {
 		d.gateway.refused(host, r.RemoteAddr, why)
 		draw(w, r, why)
 	}
+}
+
+// own answers who asks the port itself.
+func (d *door) own(w http.ResponseWriter, r *http.Request) (host string, why *refusal) {
+	face, ok := d.gateway.plain[r.URL.Path]
+	if !ok {
+		describe(w, r)
+		return "", nil
+	}
+	if !fromHere(r) { // what is sent could be read on the way
+		return clip(r.Host), refusePlainRemote(r.URL.Path)
+	}
+	face.ServeHTTP(w, r)
+	return "", nil
+}
+
+func fromHere(r *http.Request) bool {
+	remote, err := netip.ParseAddrPort(r.RemoteAddr)
+	return err == nil && remote.Addr().Unmap().IsLoopback()
 }
 
 func describe(w http.ResponseWriter, r *http.Request) {
@@ -78,8 +97,7 @@ func (d *door) connect(w http.ResponseWriter, r *http.Request) (host string, why
 
 // mayPassOut keeps a gateway on a network from being everybody's proxy.
 func (d *door) mayPassOut(r *http.Request, host string) *refusal {
-	remote, err := netip.ParseAddrPort(r.RemoteAddr)
-	if d.gateway.egressRemote || (err == nil && remote.Addr().Unmap().IsLoopback()) {
+	if d.gateway.egressRemote || fromHere(r) {
 		return nil
 	}
 	return refuseRemote(host)

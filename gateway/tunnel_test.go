@@ -345,3 +345,24 @@ func TestGatewayOnANetworkIsNoOpenProxy(t *testing.T) {
 		}
 	}
 }
+
+// What is asked in plain HTTP carries tokens that others could read on the way.
+func TestPlainPathsAreForThisMachine(t *testing.T) {
+	r := start(t, Config{Plain: map[string]http.Handler{"/metrics": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "shown")
+	})}})
+	const request = "GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+	if resp := r.raw(t, request); resp.StatusCode != 200 || body(t, resp) != "shown" {
+		t.Errorf("from here: %s", resp.Status)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = r.Serve(t.Context(), remoteListener{l}) }()
+	r.addr = l.Addr().String()
+	if resp := r.raw(t, request); resp.StatusCode != 403 || !strings.Contains(body(t, resp), "https") {
+		t.Errorf("from another machine: %s", resp.Status)
+	}
+	r.log.expect(t, "HttpsRequired")
+}

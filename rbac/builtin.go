@@ -7,6 +7,7 @@ const (
 	Reader                    = "acdd72a7-3385-48ef-bd42-f606fba81ae7"
 	UserAccessAdministrator   = "18d7d88d-d35e-4fb5-a5c3-7773c20a72d9"
 	RBACAdministrator         = "f58310d9-a9f6-439a-9e8d-f62e7b41a168"
+	MonitoringReader          = "43d0d8ad-25c7-4714-9337-8ba259a9fe05"
 	BlobDataOwner             = "b7e6dc6d-f1e8-4753-8033-0f276bb0955b"
 	BlobDataContributor       = "ba92f5b4-2d11-453d-a403-e96b0029c9fe"
 	BlobDataReader            = "2a2b9908-6ea1-4ae2-8e65-a410df84e7d1"
@@ -93,6 +94,8 @@ func generalRoles() []Role {
 			Permission{Actions: []string{"*/read", "Microsoft.Authorization/*", "Microsoft.Support/*"}}),
 		builtIn(RBACAdministrator, "Role Based Access Control Administrator", "Gives and takes away roles, and nothing else.",
 			Permission{Actions: []string{WriteAssignments, DropAssignments, "*/read", "Microsoft.Support/*"}}),
+		builtIn(MonitoringReader, "Monitoring Reader", "Sees metrics, logs and everything else that is monitored.",
+			Permission{Actions: []string{"*/read", "Microsoft.OperationalInsights/workspaces/search/action", "Microsoft.Support/*"}}),
 	}
 }
 

@@ -23,6 +23,9 @@ type Config struct {
 
 	// OnDenied hears of every refusal of Require, before it returns. It must be quick.
 	OnDenied func(fault.Denial)
+	// OnDecided hears of every answer of Require and RequireLinked, for who
+	// counts them. It must be quick. nil: nobody.
+	OnDecided func(q Query, allowed bool)
 	// PrincipalExists returns the kind of a principal (User, Group,
 	// ServicePrincipal) and whether the directory knows it. nil knows nobody,
 	// and every assignment must then say its principalType.
@@ -148,7 +151,7 @@ func (s *Service) update(ctx context.Context, change func(tx store.Tx) error, ne
 // code AuthorizationFailed and the denial.
 func (s *Service) Require(ctx context.Context, q Query) error {
 	snap := s.Snapshot()
-	if snap.Decide(q).Allowed {
+	if s.decide(snap, q) {
 		return nil
 	}
 	return s.deny(snap, q, "AuthorizationFailed", fmt.Sprintf(
@@ -162,13 +165,21 @@ func (s *Service) Require(ctx context.Context, q Query) error {
 // which must have been allowed already; the fault is LinkedAuthorizationFailed.
 func (s *Service) RequireLinked(ctx context.Context, q, linked Query) error {
 	snap := s.Snapshot()
-	if snap.Decide(linked).Allowed {
+	if s.decide(snap, linked) {
 		return nil
 	}
 	return s.deny(snap, linked, "LinkedAuthorizationFailed", fmt.Sprintf(
 		"The client '%s' with object id '%s' has permission to perform action '%s' on scope '%s'; however, "+
 			"it does not have permission to perform action '%s' on the linked scope(s) '%s' or the linked scope(s) are invalid.",
 		q.PrincipalID, q.PrincipalID, q.Action, q.Scope, linked.Action, linked.Scope))
+}
+
+func (s *Service) decide(snap *Snapshot, q Query) bool {
+	allowed := snap.Decide(q).Allowed
+	if s.cfg.OnDecided != nil {
+		s.cfg.OnDecided(q, allowed)
+	}
+	return allowed
 }
 
 func (s *Service) deny(snap *Snapshot, q Query, code, message string) error {

@@ -15,6 +15,7 @@ type Query struct {
 	Action      string   // such as Microsoft.Storage/storageAccounts/read; never a pattern
 	Data        bool     // the action is a data action
 	Scope       armid.ID // what the action is done to
+	Plane       string   // who asks, for [Config.OnDecided]; it decides nothing
 }
 
 // Decision answers a query. Its pointers lead into the snapshot: read only.

@@ -159,6 +159,24 @@ func (s *Session) Get(ctx context.Context, path, version string) (Object, error)
 	return reply.Object(), nil
 }
 
+// Text returns the answer at the path as it is.
+func (s *Session) Text(ctx context.Context, path string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	target, err := s.target(Request{Path: path})
+	if err != nil {
+		return nil, err
+	}
+	answer, err := s.authorized(ctx, http.MethodGet, target, http.Header{"Accept": {"text/plain"}}, nil)
+	if err != nil {
+		return nil, err
+	}
+	if answer.StatusCode >= 400 {
+		return nil, FailureOf(answer.Response, answer.Data)
+	}
+	return answer.Data, nil
+}
+
 // maxPages bounds the following of nextLink.
 const maxPages = 10_000
 

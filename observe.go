@@ -1,0 +1,89 @@
+package lapis
+
+import (
+	"context"
+	"net/http"
+
+	"lapis/arm"
+	"lapis/rbac"
+	"lapis/scoring"
+	"lapis/telemetry"
+)
+
+// metricsPath is where Prometheus looks, at Resource Manager's names and in
+// plain HTTP at the gateway's own address.
+const metricsPath = "/metrics"
+
+// readMetrics is what looking at metrics needs, at the subscription. Azure's
+// role for it is Monitoring Reader.
+const readMetrics = "Microsoft.Insights/metrics/read"
+
+// The planes that ask who may do what.
+const (
+	managementPlane = "management"
+	blobPlane       = "blob"
+	registryPlane   = "registry"
+	scoringPlane    = "scoring"
+)
+
+// metricsRoute is the row that shows the metrics.
+func (s *Server) metricsRoute() arm.Route {
+	show := s.metrics.Handler()
+	return arm.Route{
+		Method: http.MethodGet, Path: metricsPath, Action: readMetrics, Scope: "/subscriptions/" + s.home.Subscription,
+		Handle: func(*arm.Request) (arm.Answer, error) { return arm.Answer{Handler: show}, nil },
+	}
+}
+
+// decided counts an answer of the roles.
+func (s *Server) decided(q rbac.Query, allowed bool) {
+	plane := q.Plane
+	if plane == "" {
+		plane = managementPlane
+	}
+	s.metrics.Decided(plane, allowed)
+}
+
+// scored is told of each request to an endpoint.
+func (s *Server) scored(ctx context.Context, e scoring.Event) {
+	r := telemetry.Request{
+		Endpoint: e.Endpoint, Deployment: e.Deployment, Method: e.Method, Path: e.Path, Route: e.Route,
+		Status: e.Status, ModelStatus: e.ModelStatus, Reason: e.Reason,
+		RequestID: e.RequestID, ClientRequestID: e.ClientRequestID, UserAgent: e.UserAgent,
+		RequestBytes: e.RequestBytes, ResponseBytes: e.ResponseBytes,
+		Total: e.Total, Queued: e.Queued, Model: e.Model, Run: e.Run, Err: e.Err,
+	}
+	s.metrics.Scored(&r)
+	telemetry.AccessLine(ctx, s.cfg.Log, s.cfg.AccessLog, &r)
+}
+
+// observed is the platform as it is now.
+func (s *Server) observed() telemetry.State {
+	var now telemetry.State
+	if s.issuer != nil {
+		now.Tokens = s.issuer.Signatures()
+	}
+	if s.front == nil {
+		return now
+	}
+	for host, e := range s.front.Endpoints() {
+		shown := telemetry.Endpoint{Name: e.Name}
+		for name, pool := range e.Deployments {
+			shown.Deployments = append(shown.Deployments, observedPool(name, pool.State()))
+		}
+		if m, ok := s.front.Mirror(host); ok {
+			shown.Mirror = &telemetry.Mirror{
+				Deployment: m.Deployment, Pending: m.Pending, Answered: m.Answered, Failed: m.Failed, Dropped: m.Dropped,
+			}
+		}
+		now.Endpoints = append(now.Endpoints, shown)
+	}
+	return now
+}
+
+func observedPool(name string, p scoring.State) telemetry.Deployment {
+	return telemetry.Deployment{
+		Name: name, Wanted: p.Instances, Ready: p.Ready, Asleep: p.Asleep, Queued: p.Queued, InFlight: p.InFlight,
+		ColdStarts: p.ColdStarts, FailedStarts: p.FailedStarts, Restarts: p.Restarts, Throttled: p.Throttled,
+	}
+}

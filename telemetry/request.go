@@ -1,0 +1,85 @@
+package telemetry
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+)
+
+// Request is one scored request, after its answer.
+type Request struct {
+	Endpoint        string // "" if the host name led to none
+	Deployment      string // "" if none was picked
+	Method          string
+	Path            string
+	Route           string // score, swagger, liveness or other
+	Protocol        string // such as HTTP/1.1
+	AuthMode        string // key, aml_token or aad_token; "" if nobody was let in
+	Status          int    // what the client got; 499 if it had gone
+	ModelStatus     int    // what the script answered; 0 if it did not
+	Reason          string // "" if all was well
+	RequestID       string
+	ClientRequestID string
+	UserAgent       string
+	RequestBytes    int
+	ResponseBytes   int
+	Total           time.Duration
+	Queued          time.Duration // before an instance had it
+	Model           time.Duration // in the instance
+	Run             time.Duration // in run()
+	Err             error
+}
+
+// Which requests have a line.
+const (
+	LinesAll      = "all"
+	LinesFailures = "failures" // the platform's own and scripts', not clients'
+	LinesNone     = "none"
+)
+
+// AccessLine writes the one line of a request, if it is one of those that have
+// any: the columns of Azure's AmlOnlineEndpointTrafficLog, as far as there is
+// something to tell. It is an error where the platform or the script failed,
+// else information.
+func AccessLine(ctx context.Context, log *slog.Logger, lines string, r *Request) {
+	level, failed := slog.LevelInfo, r.Status >= 500 || r.Status == http.StatusFailedDependency
+	if failed {
+		level = slog.LevelError
+	}
+	if lines == LinesNone || lines == LinesFailures && !failed || !log.Enabled(ctx, level) {
+		return
+	}
+	attrs := make([]slog.Attr, 0, 24)
+	text := func(key, value string) {
+		if value != "" {
+			attrs = append(attrs, slog.String(key, value))
+		}
+	}
+	number := func(key string, value int) {
+		if value != 0 {
+			attrs = append(attrs, slog.Int(key, value))
+		}
+	}
+	text("endpoint", r.Endpoint)
+	text("deployment", r.Deployment)
+	text("method", r.Method)
+	text("path", r.Path)
+	text("protocol", r.Protocol)
+	text("auth", r.AuthMode)
+	number("status", r.Status)
+	number("model_status", r.ModelStatus)
+	text("reason", r.Reason)
+	number("request_bytes", r.RequestBytes)
+	number("response_bytes", r.ResponseBytes)
+	attrs = append(attrs, slog.Duration("total", r.Total), slog.Duration("queued", r.Queued),
+		slog.Duration("model", r.Model), slog.Duration("run", r.Run))
+	text("request_id", r.RequestID)
+	text("client_request_id", r.ClientRequestID)
+	text("trace_id", traceID(ctx))
+	text("user_agent", r.UserAgent)
+	if r.Err != nil {
+		attrs = append(attrs, slog.Any("err", r.Err))
+	}
+	log.LogAttrs(ctx, level, "scored", attrs...)
+}
