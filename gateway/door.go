@@ -165,7 +165,13 @@ func (d *door) handshake(c *conn) {
 		_ = c.Close()
 		return
 	}
-	d.toSecure.push(secured)
+	state := secured.ConnectionState()
+	if state.NegotiatedProtocol == "h2" {
+		d.toSecure.push(secured)
+		return
+	}
+	c.tls, c.strict = &state, newStrict(secured, c)
+	d.toSecure.push(c.strict)
 }
 
 // begin notes a connection, and work on it that no http.Server waits for; the
@@ -234,6 +240,11 @@ type conn struct {
 	connect string      // host of the CONNECT request it came through, if any
 	asked   string      // host that the TLS handshake is for
 	fresh   atomic.Bool // a server has it, and has read no request yet
+
+	// of HTTP/1 in TLS
+	tls     *tls.ConnectionState
+	strict  *strict
+	refused *refusal // why its last request gets no further
 }
 
 func (c *conn) Read(p []byte) (int, error) {
@@ -273,6 +284,9 @@ func withConn(ctx context.Context, c net.Conn) context.Context {
 
 // underlying gives the accepted connection below what a server was handed.
 func underlying(c net.Conn) *conn {
+	if form, ok := c.(*strict); ok {
+		c = form.Conn
+	}
 	if secured, ok := c.(*tls.Conn); ok {
 		c = secured.NetConn()
 	}

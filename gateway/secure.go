@@ -48,6 +48,17 @@ func (d *door) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error)
 
 // serveSecure gives a request to the face of the host that its connection is for.
 func (d *door) serveSecure(w http.ResponseWriter, r *http.Request) {
+	c := connOf(r)
+	if r.Method == refusedMethod && c.refused != nil {
+		d.gateway.refused(c.asked, r.RemoteAddr, c.refused)
+		draw(w, r, c.refused)
+		_ = http.NewResponseController(w).Flush()
+		c.strict.linger()
+		return
+	}
+	if r.TLS == nil { // the server does not see it below a strict connection
+		r.TLS = c.tls
+	}
 	face, host, why := d.secureRoute(r)
 	if why != nil {
 		d.gateway.refused(host, r.RemoteAddr, why)
@@ -61,6 +72,9 @@ func (d *door) secureRoute(r *http.Request) (face http.Handler, host string, why
 	host = connOf(r).asked
 	if host == "" {
 		host = "localhost"
+	}
+	if tooManyFields(r.Header) {
+		return nil, host, refuseHeader("it has more than 256 fields")
 	}
 	asked, _, err := splitAuthority(r.Host)
 	if err != nil {
@@ -79,4 +93,13 @@ func (d *door) secureRoute(r *http.Request) (face http.Handler, host string, why
 func isLoopbackHost(host string) bool {
 	ip, err := netip.ParseAddr(host)
 	return err == nil && ip.IsLoopback()
+}
+
+// tooManyFields counts those of HTTP/2, which no strict connection has seen.
+func tooManyFields(header http.Header) bool {
+	count := 0
+	for _, values := range header {
+		count += len(values)
+	}
+	return count > maxFields
 }
