@@ -215,8 +215,9 @@ func TestWorkspaceShowsItsStoreAndVersionsNeverChange(t *testing.T) {
 	if a := p.must(p.arm("GET", ws, mlVersion, nil), 200); a.str("identity.principalId") == "" || a.str("properties.workspaceId") == "" {
 		t.Errorf("workspace: %s", a.text)
 	}
-	if a := p.must(p.arm("POST", ws+"/listKeys", mlVersion, nil), 200); a.str("userStorageKey") == "" {
-		t.Error("no key")
+	if a := p.must(p.arm("POST", ws+"/listKeys", mlVersion, nil), 200); a.str("userStorageKey") == "" || a.str("userStorageArmId") == "" ||
+		a.str("userStorageArmId") != a.str("userStorageResourceId") {
+		t.Error("the keys, or the account in both of its names, are not there")
 	}
 	if a := p.must(p.arm("GET", ws+"/datastores", mlVersion, nil), 200); !slices.Equal(a.names(), []string{"workspaceblobstore"}) {
 		t.Errorf("datastores: %s", a.text)

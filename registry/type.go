@@ -27,8 +27,10 @@ func (s *Service) Type(names resource.Names) resource.Type {
 	return resource.Type{
 		Name: TypeName,
 		APIVersions: []string{
-			"2017-10-01", "2019-05-01", "2020-11-01-preview", "2021-06-01-preview", "2021-09-01", "2022-02-01-preview",
-			"2022-12-01", "2023-01-01-preview", "2023-07-01", "2024-11-01-preview", "2025-03-01-preview", "2025-04-01", "2025-11-01", "2026-01-01-preview",
+			"2017-10-01", "2019-05-01", "2020-11-01-preview", "2021-06-01-preview", "2021-08-01-preview", "2021-09-01",
+			"2021-12-01-preview", "2022-02-01-preview",
+			"2022-12-01", "2023-01-01-preview", "2023-06-01-preview", "2023-07-01", "2023-08-01-preview",
+			"2023-11-01-preview", "2024-11-01-preview", "2025-03-01-preview", "2025-04-01", "2025-11-01", "2026-01-01-preview",
 		},
 		Located: true, CheckName: checkRegistryName,
 		Prepare: func(ctx context.Context, d *resource.Draft) error { return prepareRegistry(ctx, names, d) },

@@ -21,8 +21,9 @@ func Group() Type {
 	return Type{
 		Name: GroupType,
 		APIVersions: []string{
-			"2015-11-01", "2016-02-01", "2016-09-01", "2017-05-10", "2018-05-01", "2019-05-01", "2019-10-01",
-			"2020-06-01", "2020-10-01", "2021-04-01", "2022-09-01", "2023-07-01", "2024-03-01", "2024-11-01", "2025-04-01",
+			"2015-11-01", "2016-02-01", "2016-09-01", "2017-05-10", "2018-02-01", "2018-05-01", "2019-03-01", "2019-05-01",
+			"2019-05-10", "2019-07-01", "2019-08-01", "2019-10-01", "2020-06-01", "2020-08-01", "2020-10-01", "2021-01-01", "2021-04-01",
+			"2022-09-01", "2023-07-01", "2024-03-01", "2024-07-01", "2024-11-01", "2025-03-01", "2025-04-01",
 		},
 		Located: true,
 		CheckName: func(name string) error {
@@ -31,6 +32,10 @@ func Group() Type {
 			}
 			return fault.E(fault.Invalid, "InvalidResourceGroup",
 				"The resource group name '%s' is not valid: 1 to 90 letters, digits, '-', '_', '.', '(' and ')', not ending in '.'.", name).At("resourceGroupName")
+		},
+		Show: func(_ context.Context, _ Resource, shown *Shown) error {
+			shown.SystemData = nil // Azure tells it of every type but this one
+			return nil
 		},
 		DeleteOperation: groupDelete,
 	}

@@ -259,7 +259,8 @@ func (s *Service) show(_ context.Context, r resource.Resource, shown *resource.S
 	return nil
 }
 
-// listKeys gives the account's key, as the workspace's own secrets.
+// listKeys gives the account's key, as the workspace's own secrets. The account
+// has another name since 2023-06-01-preview; clients read the one they know.
 func (s *Service) listKeys(ctx context.Context, call resource.Call) (any, error) {
 	account, _, err := attached(&call.Resource)
 	if err != nil {
@@ -269,7 +270,7 @@ func (s *Service) listKeys(ctx context.Context, call resource.Call) (any, error)
 	if err != nil {
 		return nil, err
 	}
-	return map[string]any{"userStorageResourceId": account.String(), "userStorageKey": key.Reveal()}, nil
+	return map[string]any{"userStorageResourceId": account.String(), "userStorageArmId": account.String(), "userStorageKey": key.Reveal()}, nil
 }
 
 // workspaceOf is the workspace that holds id.
