@@ -243,13 +243,14 @@ func (a assets) Asset(ctx context.Context, id armid.ID, collection, reference st
 	var p struct {
 		CodeURI  string `json:"codeUri"`
 		ModelURI string `json:"modelUri"`
+		Type     string `json:"modelType"`
 		Image    string `json:"image"`
 		Conda    string `json:"condaFile"`
 	}
 	if err := v.Decode(&p); err != nil {
 		return endpoint.Asset{}, err
 	}
-	found := endpoint.Asset{ID: v.ID, Name: v.ID.Parent().Name(), Version: v.ID.Name(), Image: p.Image, Conda: []byte(p.Conda)}
+	found := endpoint.Asset{ID: v.ID, Name: v.ID.Parent().Name(), Version: v.ID.Name(), ModelType: p.Type, Image: p.Image, Conda: []byte(p.Conda)}
 	uri := p.CodeURI + p.ModelURI
 	if uri == "" {
 		return found, nil

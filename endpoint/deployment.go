@@ -102,6 +102,9 @@ func (s *Service) prepareDeployment(ctx context.Context, d *resource.Draft) erro
 	if err := d.Next.Decode(&p); err != nil {
 		return fault.E(fault.Invalid, "InvalidRequestContent", "The properties are not of a deployment's shape: %s.", err.Error()).At("properties")
 	}
+	if err := s.checkNoCode(ctx, d, &p); err != nil {
+		return err
+	}
 	if err := p.check(); err != nil {
 		return err
 	}
@@ -241,6 +244,21 @@ func (p *deployment) checkProbes() error {
 		}
 	}
 	return nil
+}
+
+// checkNoCode refuses a deployment that leaves its script and environment to
+// be made from its model, as Azure does for MLflow and Triton models.
+func (s *Service) checkNoCode(ctx context.Context, d *resource.Draft, p *deployment) error {
+	if p.Model == "" || p.Code != nil && p.Code.CodeID != "" {
+		return nil
+	}
+	model, err := s.Workspaces.Asset(ctx, d.Next.ID.Parent().Parent(), "models", p.Model)
+	if err != nil || model.ModelType != "mlflow_model" && model.ModelType != "triton_model" {
+		return nil // what is wrong with it, other checks say
+	}
+	return fault.E(fault.NotImplemented, "NoCodeDeploymentNotSupported",
+		"Deployments without code are not supported yet, and '%s' is of the type %s. Give code_configuration with a script that loads the model from AZUREML_MODEL_DIR, and an environment with the packages that it needs.",
+		model.Name, model.ModelType).At("properties.codeConfiguration")
 }
 
 // checkAssets makes sure that what the deployment names is there, and puts the

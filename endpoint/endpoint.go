@@ -72,6 +72,7 @@ type Asset struct {
 	Account       string // where its bytes lie
 	Container     string
 	Path          string
+	ModelType     string // of a model, such as mlflow_model
 	Image         string // of an environment
 	Conda         []byte // of an environment
 }

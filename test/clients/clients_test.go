@@ -170,6 +170,8 @@ func TestPythonSDKs(t *testing.T) {
 		{"1.28, life", older, "", "life.py", []string{"ol"}},
 		{"newest, credentials", newest, "", "credentials.py", nil},
 		{"1.28, credentials", older, "", "credentials.py", nil},
+		{"newest, delegation", newest, "", "delegation.py", []string{"n"}},
+		{"1.28, delegation", older, "", "delegation.py", []string{"o"}},
 		{"newest, own names", newest, ownNames(t), "ownnames.py", []string{"n"}},
 		{"1.28, own names", older, ownNames(t), "ownnames.py", []string{"o"}},
 	} {
