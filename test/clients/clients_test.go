@@ -168,6 +168,8 @@ func TestPythonSDKs(t *testing.T) {
 		{"1.28, identity without roles", older, "", "conditions.py", []string{"other", "oo"}},
 		{"newest, life", newest, "", "life.py", []string{"nl"}},
 		{"1.28, life", older, "", "life.py", []string{"ol"}},
+		{"newest, assets", newest, "", "assets.py", []string{"na"}},
+		{"1.28, assets", older, "", "assets.py", []string{"oa"}},
 		{"newest, credentials", newest, "", "credentials.py", nil},
 		{"1.28, credentials", older, "", "credentials.py", nil},
 		{"newest, delegation", newest, "", "delegation.py", []string{"n"}},

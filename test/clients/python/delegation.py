@@ -35,6 +35,7 @@ from azure.storage.blob import (
     generate_blob_sas,
     generate_container_sas,
 )
+
 from steps import expect, report, step
 
 SUBSCRIPTION, GROUP, WORKSPACE = (
@@ -55,7 +56,10 @@ def refused(call, code, what):
     try:
         call()
     except HttpResponseError as error:
-        report(condition=what, seen={"status": error.status_code, "code": getattr(error.error_code, "value", error.error_code)})
+        report(
+            condition=what,
+            seen={"status": error.status_code, "code": getattr(error.error_code, "value", error.error_code)},
+        )
         expect(error.error_code == code, f"{code} for {what}, not {error.error_code}: {error}")
         return error
     raise SystemExit(f"expected {code} for {what}")
@@ -86,7 +90,9 @@ class Delegation:
 
     def key(self, hours=1):
         with step("get_user_delegation_key"):
-            return self.service.get_user_delegation_key(self.now - timedelta(minutes=1), self.now + timedelta(hours=hours))
+            return self.service.get_user_delegation_key(
+                self.now - timedelta(minutes=1), self.now + timedelta(hours=hours)
+            )
 
     def container(self, key, letters, hours=1):
         token = generate_container_sas(
@@ -162,7 +168,9 @@ class Delegation:
             refused(lambda client=changed: client.download_blob("a.txt"), "AuthenticationFailed", what)
         forged = self.key()
         forged.value = "AAAA" + forged.value[4:]
-        refused(lambda: self.container(forged, "r").download_blob("a.txt"), "AuthenticationFailed", "a key of one's own")
+        refused(
+            lambda: self.container(forged, "r").download_blob("a.txt"), "AuthenticationFailed", "a key of one's own"
+        )
         longer = self.key()
         longer.signed_expiry = longer.signed_expiry.replace(longer.signed_expiry[:4], "2199")
         refused(lambda: self.container(longer, "r").download_blob("a.txt"), "AuthenticationFailed", "a longer key")
@@ -187,7 +195,9 @@ def no_secrets(suffix, folder):
             )
             ml.datastores.create_or_update(bare)
         with step("data.create_or_update"):
-            data = ml.data.create_or_update(Data(name=f"secretless-{suffix}", path=str(folder / "data.csv"), type="uri_file"))
+            data = ml.data.create_or_update(
+                Data(name=f"secretless-{suffix}", path=str(folder / "data.csv"), type="uri_file")
+            )
         expect(data.path.endswith("/data.csv"), f"an address, not {data.path}")
         name = f"nokeys-{suffix}"
         with step("online_endpoints.begin_create_or_update"):
@@ -199,12 +209,16 @@ def no_secrets(suffix, folder):
                     endpoint_name=name,
                     model=Model(path=str(folder / "model")),
                     code_configuration=CodeConfiguration(code=str(folder / "code"), scoring_script="score.py"),
-                    environment=Environment(conda_file=str(folder / "conda.yml"), image="mcr.microsoft.com/azureml/base"),
+                    environment=Environment(
+                        conda_file=str(folder / "conda.yml"), image="mcr.microsoft.com/azureml/base"
+                    ),
                     instance_type="Standard_DS3_v2",
                     instance_count=1,
                 )
             ).result()
-        expect(ml.online_deployments.get("blue", name).provisioning_state == "Succeeded", "a deployment without secrets")
+        expect(
+            ml.online_deployments.get("blue", name).provisioning_state == "Succeeded", "a deployment without secrets"
+        )
         ml.online_endpoints.begin_delete(name).result()
     finally:
         storage.update(GROUP, account, StorageAccountUpdateParameters(allow_shared_key_access=True))

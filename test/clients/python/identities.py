@@ -26,6 +26,7 @@ from azure.mgmt.authorization import AuthorizationManagementClient
 from azure.mgmt.authorization.v2020_10_01_preview.models import RoleAssignmentCreateParameters
 from azure.mgmt.msi import ManagedServiceIdentityClient
 from azure.mgmt.msi.models import Identity
+
 from steps import expect, report, step
 
 FORMS = {"azure-ml": "AzureMLCredential", "app-service": "AppServiceCredential", "imds": "ImdsCredential"}

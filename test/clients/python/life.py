@@ -31,6 +31,7 @@ with step("import"):
         ManagedOnlineEndpoint,
         Model,
     )
+    from azure.ai.ml.exceptions import ValidationException
     from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
     from azure.identity import AzureCliCredential
     from azure.mgmt.authorization import AuthorizationManagementClient
@@ -68,6 +69,9 @@ def run(text):
 
 # A share of one in ten shows itself within so many requests, but for once in a thousand million.
 PATIENCE = 200
+
+# Of so many requests half are mirrored: but for once in a thousand million, at least so few and not more than the rest.
+MIRRORED, COPIED, FEWEST = 50, 100, 20
 
 
 def main(suffix):
@@ -292,6 +296,9 @@ class Life:
         # The code's name is made from nothing; the same files are found by their hash, and not sent again.
         codes = blue.code_configuration.code, green.code_configuration.code
         expect(codes[0] == codes[1], f"one code for both deployments, not {codes}")
+        # And it is this script that runs, not what another run found under a like name.
+        answers = [self.invoke(name, by="code")["name"] for name in ("blue", "green")]
+        expect(answers == ["blue", "green"], f"this script's answers, not {answers}")
         with step("online_deployments.list"):
             names = sorted(deployment.name for deployment in self.ml.online_deployments.list(self.name))
         expect(names == ["blue", "green"], f"two deployments, not {names}")
@@ -335,23 +342,30 @@ class Life:
         return self.ml.online_deployments.get_logs(name, self.name, 10_000, **more)
 
     def mirror(self):
-        """Copies reach blue, whose answers nobody sees."""
-        self.update("mirrored traffic 10 to blue", mirror_traffic={"blue": 10})
-        expect(self.endpoint.mirror_traffic == {"blue": 10}, f"10 to blue, not {self.endpoint.mirror_traffic}")
-        seen = set()
-        with step("online_endpoints.invoke until blue has a copy"):
-            for _ in range(0, PATIENCE, 10):
-                seen |= {self.invoke(by="mirror")["name"] for _ in range(10)}
-                if "asked by mirror" in self.log("blue"):
-                    break
-        expect("asked by mirror" in self.log("blue"), "a copy in blue's log")
+        """Half of the requests reach blue as copies, whose answers nobody sees."""
+        self.update("mirrored traffic 50 to blue", mirror_traffic={"blue": MIRRORED})
+        expect(self.endpoint.mirror_traffic == {"blue": MIRRORED}, f"50 to blue, not {self.endpoint.mirror_traffic}")
+        with step(f"online_endpoints.invoke {COPIED} times, half of them copied"):
+            seen = {self.invoke(by="mirror")["name"] for _ in range(COPIED)}
         expect(seen == {"green"}, f"answers of green alone, not {seen}")
+        # A copy may still be on its way when the answer is there.
+        copies = 0
+        for _ in range(20):
+            copies, before = self.log("blue").count("asked by mirror"), copies
+            if copies and copies == before:
+                break
+        report(condition=f"copies of {COPIED} requests, half of which are mirrored", seen=copies)
+        low, high = FEWEST, COPIED - FEWEST
+        expect(low <= copies <= high, f"{low} to {high} copies of {COPIED} requests in blue's log, not {copies}")
         self.update("mirrored traffic 0", mirror_traffic={"blue": 0})
         expect(not self.endpoint.mirror_traffic, f"no mirrored traffic, not {self.endpoint.mirror_traffic}")
         with step("online_endpoints.invoke 30 times"):
             for _ in range(30):
                 self.invoke(by="after")
-        expect("asked by after" not in self.log("blue"), "no copy in blue's log")
+        # Blue is asked last by name, so that a copy on its way would be in the log before.
+        self.invoke("blue", by="last")
+        log = self.log("blue")
+        expect("asked by last" in log and "asked by after" not in log, "no copy in blue's log")
 
     def scale(self):
         for count in (2, 1):
@@ -442,8 +456,24 @@ class Life:
             answer = self.invoke(endpoint=name)
         expect(answer["name"] == "only", f"its answer, not {answer}")
         with step("online_endpoints.begin_regenerate_keys, refused by the client"):
-            refused(Exception, lambda: self.ml.online_endpoints.begin_regenerate_keys(name).result())
+            error = refused(ValidationException, lambda: self.ml.online_endpoints.begin_regenerate_keys(name).result())
+        expect("does not use keys" in str(error), f"why not, in {error}")
+        self.no_keys(endpoint.id, mode)
         return self.ml.online_endpoints.get(name)
+
+    def no_keys(self, endpoint, mode):
+        """What the service itself answers to whoever asks for keys that an endpoint has not."""
+        token = self.credential.get_token("https://management.azure.com/.default").token
+        for action, body in (("regenerateKeys", {"keyType": "Primary"}), ("listKeys", None)):
+            answer = requests.post(
+                f"https://management.azure.com{endpoint}/{action}?api-version=2024-04-01",
+                json=body,
+                headers={"Authorization": f"Bearer {token}"},
+                timeout=30,
+            )
+            error = answer.json()["error"]
+            report(condition=f"{action}, {mode}", seen={"status": answer.status_code, **error})
+            expect((answer.status_code, error["code"]) == (400, "BadArgument"), f"400 BadArgument, not {answer.text}")
 
     def aml_token(self):
         endpoint = self.open("aml_token")

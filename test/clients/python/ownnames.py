@@ -17,7 +17,13 @@ from steps import expect, report, step
 with step("import"):
     import requests
     from azure.ai.ml import MLClient
-    from azure.ai.ml.entities import CodeConfiguration, Environment, ManagedOnlineDeployment, ManagedOnlineEndpoint, Model
+    from azure.ai.ml.entities import (
+        CodeConfiguration,
+        Environment,
+        ManagedOnlineDeployment,
+        ManagedOnlineEndpoint,
+        Model,
+    )
     from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
     from azure.identity import AzureCliCredential, ClientSecretCredential
     from azure.mgmt.authorization import AuthorizationManagementClient
@@ -127,7 +133,11 @@ def blobs(ml_client, cloud):
     address = f"https://{account.name}.blob.{cloud['suffixes']['storage']}/"
     expect(account.primary_endpoints.blob == address, f"{address}, not {account.primary_endpoints.blob}")
     with step("user_assigned_identities.list_by_subscription"):
-        list(ManagedServiceIdentityClient(credential, SUBSCRIPTION, **told).user_assigned_identities.list_by_subscription())
+        list(
+            ManagedServiceIdentityClient(
+                credential, SUBSCRIPTION, **told
+            ).user_assigned_identities.list_by_subscription()
+        )
     with step("role_assignments.list_for_scope"):
         roles = AuthorizationManagementClient(credential, SUBSCRIPTION, api_version="2020-10-01-preview", **told)
         expect(list(roles.role_assignments.list_for_scope(account.id)), "role assignments")
