@@ -214,17 +214,21 @@ type Status struct {
 	Environment string `json:"environment"`
 	Python      string `json:"python"`
 	Isolation   string `json:"isolation"`
+	Routing     string `json:"routing"`
 	CA          string `json:"caFingerprint"`
 }
 
 func (s *Server) status(context.Context) any {
 	st := Status{
 		State: "ready", Version: Version(), Address: s.listener.Addr().String(), Data: s.cfg.DataDir,
-		Egress: "allow", Environment: "build", Python: "nearest", CA: s.ca.Fingerprint(),
+		Egress: "allow", Environment: "build", Python: "nearest", Routing: "random", CA: s.ca.Fingerprint(),
 		Isolation: "none: instances are processes of this user, without a sandbox",
 	}
 	if s.cfg.EgressDeny {
 		st.Egress = "deny"
+	}
+	if s.cfg.RouteInTurn {
+		st.Routing = "in-turn"
 	}
 	if s.cfg.HostPackage {
 		st.Environment = "host"

@@ -60,6 +60,7 @@ type Config struct {
 	ExactPython bool   // fail where the machine lacks the interpreter an environment asks for
 	IMDS        bool   // open the form of the instance metadata service, which has no secret, for scripts
 	Resettable  bool   // let an owner delete everything that the first start did not make, for tests
+	RouteInTurn bool   // split and mirror traffic exactly, in turn, instead of by chance
 	AccessLog   string // which requests to endpoints have a line in the log: all (or ""), failures, none
 	Now         func() time.Time
 	Rand        io.Reader

@@ -47,7 +47,7 @@ func (s *Server) decided(q rbac.Query, allowed bool) {
 // scored is told of each request to an endpoint.
 func (s *Server) scored(ctx context.Context, e scoring.Event) {
 	r := telemetry.Request{
-		Endpoint: e.Endpoint, Deployment: e.Deployment, Method: e.Method, Path: e.Path, Route: e.Route,
+		Endpoint: e.Endpoint, Deployment: e.Deployment, Method: e.Method, Path: e.Path, Route: e.Route, Protocol: e.Protocol, AuthMode: e.AuthMode,
 		Status: e.Status, ModelStatus: e.ModelStatus, Reason: e.Reason,
 		RequestID: e.RequestID, ClientRequestID: e.ClientRequestID, UserAgent: e.UserAgent,
 		RequestBytes: e.RequestBytes, ResponseBytes: e.ResponseBytes,

@@ -116,7 +116,7 @@ func (s *Server) openEndpoints() error {
 		return err
 	}
 	s.tokens = msi.New(msi.Config{Tokens: s.instanceToken, Now: s.cfg.Now, Rand: s.cfg.Rand, Log: s.cfg.Log})
-	s.front = &scoring.Front{OnEvent: s.scored, Now: s.cfg.Now}
+	s.front = &scoring.Front{OnEvent: s.scored, Now: s.cfg.Now, InTurn: s.cfg.RouteInTurn}
 	if err := os.MkdirAll(dir("deployments"), 0o700); err != nil {
 		return err
 	}

@@ -40,6 +40,7 @@ type UpOptions struct {
 	Resettable   bool
 	IMDS         bool
 	AccessLog    string // all, failures or none
+	RouteInTurn  bool   // --routing in-turn
 	Log          *slog.Logger
 	Ready        func(client.Info) // called once, when the platform answers
 }

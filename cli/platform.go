@@ -83,6 +83,7 @@ func (p *platform) up() *cobra.Command {
 	var build buildFlags
 	egress := choice{"allow", []string{"allow", "deny"}}
 	access := choice{"all", []string{"all", "failures", "none"}}
+	routing := choice{"random", []string{"random", "in-turn"}}
 	level := slog.LevelInfo
 	cmd := p.withData(p.verb("up", "Run the platform until it is interrupted.", func(ctx context.Context, _ []string) error {
 		if p.hooks.Up == nil {
@@ -93,6 +94,7 @@ func (p *platform) up() *cobra.Command {
 			return err
 		}
 		o.EgressDeny, o.AccessLog = egress.value == "deny", access.value
+		o.RouteInTurn = routing.value == "in-turn"
 		o.HostPackages, o.ExactPython = build.environment.value == "host", build.python.value == "exact"
 		o.Log = slog.New(slog.NewTextHandler(p.Stderr, &slog.HandlerOptions{Level: level}))
 		o.Ready = func(info client.Info) {
@@ -106,6 +108,7 @@ func (p *platform) up() *cobra.Command {
 	cmd.Flags().BoolVar(&o.Resettable, "resettable", false, "Let an owner delete everything that the first start did not make. For tests, which do so between one another.")
 	cmd.Flags().BoolVar(&o.IMDS, "imds", false, "Give scripts their tokens in the form of the instance metadata service too, for clients that know no other. It has no secret: any program of this machine that finds the port gets them.")
 	cmd.Flags().Var(&egress, "egress", "What becomes of names that are not Azure's: passed on, or refused.")
+	cmd.Flags().Var(&routing, "routing", "How requests are split over deployments, and mirrored: by chance as in Azure, or in turn, so that every ten requests of 90 and 10 are nine and one.")
 	cmd.Flags().Var(&access, "access-log", "Which requests to endpoints have a line in the log.")
 	cmd.Flags().TextVar(&level, "log-level", slog.LevelInfo, "Least severity that is logged: DEBUG, INFO, WARN or ERROR.")
 	return cmd

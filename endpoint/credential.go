@@ -25,6 +25,17 @@ const (
 	modeAADToken = "AADToken" // a token of Entra ID whose holder has a role that lets it score
 )
 
+// modeInLogs is a mode as files of endpoints write it.
+func modeInLogs(mode string) string {
+	switch mode {
+	case modeAMLToken:
+		return "aml_token"
+	case modeAADToken:
+		return "aad_token"
+	}
+	return "key"
+}
+
 // scoringAudience is what Entra ID's tokens for scoring are for.
 const scoringAudience = "https://ml.azure.com"
 

@@ -45,7 +45,7 @@ func (s *Service) publish(ctx context.Context, id armid.ID) error {
 	maps.DeleteFunc(p.Mirror, notLive)
 	return s.Front.Set(Host(r.ID.Name(), r.Location), scoring.Endpoint{
 		Name: r.ID.Name(), Deployments: pools, Traffic: p.Traffic, Mirror: p.Mirror,
-		Authorize: authorize,
+		Authorize: authorize, AuthMode: modeInLogs(p.AuthMode),
 	})
 }
 

@@ -257,12 +257,17 @@ func TestExpectIsAnsweredOnlyForThoseWhoMay(t *testing.T) {
 // What is compressed reaches the script as it is, as it does in Azure's
 // server: there is nothing that a small body could swell to.
 func TestCompressedBodyIsNotUnpacked(t *testing.T) {
-	p := started(t, `
+	p := poolOf(t, t.TempDir(), `
 from azureml.contrib.services.aml_request import AMLRequest, rawhttp
 def init(): pass
 @rawhttp
 def run(request): return {"size": len(request.get_data()), "encoding": request.headers.get("Content-Encoding")}
 `)
+	if err := p.Start(t.Context()); err != nil && strings.Contains(err.Error(), "Add flask") {
+		t.Skip("needs flask")
+	} else if err != nil {
+		t.Fatal(err)
+	}
 	server := serving(t, Endpoint{Deployments: map[string]*Pool{"blue": p}, Traffic: map[string]int{"blue": 100}}, &Front{})
 	var bomb bytes.Buffer
 	z := gzip.NewWriter(&bomb)

@@ -33,6 +33,7 @@ type Endpoint struct {
 	// may do ScoreAction. It returns nil, or a fault: Unauthenticated (code
 	// key_auth_access_denied for a wrong key) or Denied.
 	Authorize func(ctx context.Context, bearer string) error
+	AuthMode  string // for events, such as key
 
 	Deployments map[string]*Pool
 	Traffic     map[string]int // weight per deployment, 0 to 100; a missing one is 0
@@ -87,6 +88,8 @@ type Event struct {
 	Route           string // score, swagger, liveness or other
 	Method          string
 	Path            string
+	Protocol        string // such as HTTP/1.1
+	AuthMode        string // the endpoint's; "" if nobody was let in
 	Status          int    // what the client got; 499 if it had gone
 	ModelStatus     int    // what the instance answered; 0 if none did
 	Reason          string // a fault's code, or model_error; "" if all was well
@@ -108,6 +111,7 @@ type Front struct {
 	Logger  *slog.Logger                       // nil means none
 	OnEvent func(ctx context.Context, e Event) // nil means none; called from many goroutines, with the request's context
 	Pick    func(n int) int                    // in [0, n), chooses by weight; nil means random
+	InTurn  bool                               // no chance: shares and copies are exact, in even steps; Pick is not used
 	NewID   func() string                      // request ids; nil means UUIDs
 	Now     func() time.Time
 
@@ -125,6 +129,8 @@ type target struct {
 	weights []weight
 	shadow  *shadow      // nil: nothing is mirrored
 	past    *shadowQueue // of a mirroring that has ended, for its report
+
+	live, copies *turns // of Front.InTurn
 }
 
 // Set puts an endpoint behind a host name, in place of the one before.
@@ -146,6 +152,7 @@ func (f *Front) Set(host string, endpoint Endpoint) error {
 	endpoint.Traffic, endpoint.Mirror = maps.Clone(endpoint.Traffic), maps.Clone(endpoint.Mirror)
 	f.change(func(table map[string]*target) {
 		next := &target{Endpoint: endpoint, weights: weights, shadow: shadow}
+		next.keepTurns(table[hostKey(host)])
 		next.takeOver(table[hostKey(host)], f.now)
 		table[hostKey(host)] = next
 	})
@@ -196,7 +203,7 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	agent := r.UserAgent()
 	event := Event{
 		Method: r.Method, Path: r.URL.Path, Route: routeOf(r.URL.Path).name, RequestID: f.newID(),
-		ClientRequestID: clientRequestID(r.Header), UserAgent: agent[:min(len(agent), 70)],
+		ClientRequestID: clientRequestID(r.Header), UserAgent: agent[:min(len(agent), 70)], Protocol: r.Proto,
 	}
 	w.Header().Set(headerRequestID, event.RequestID)
 	err := f.serve(w, r, &event)
@@ -225,6 +232,7 @@ func (f *Front) serve(w http.ResponseWriter, r *http.Request, event *Event) erro
 	if err := endpoint.Authorize(r.Context(), bearer); err != nil {
 		return err
 	}
+	event.AuthMode = endpoint.AuthMode
 	name, pool, err := f.choose(endpoint, r.Header)
 	if err != nil {
 		return err
@@ -243,7 +251,7 @@ func (f *Front) serve(w http.ResponseWriter, r *http.Request, event *Event) erro
 	copied := f.mirror(endpoint, r.Header, request)
 	result, err := f.score(r, pool, request, event)
 	if copied != nil {
-		copied.answeredLive(answerOf(result, err), event.Deployment)
+		copied.follow(result, err, event.Deployment)
 	}
 	if err != nil {
 		return err
@@ -283,18 +291,22 @@ func (f *Front) chooseAgain(r *http.Request) (string, *Pool, error) {
 }
 
 func (f *Front) choose(endpoint *target, header http.Header) (string, *Pool, error) {
-	name, err := pickDeployment(endpoint, header.Get(headerDeployment), f.random())
+	name, err := pickDeployment(endpoint, header.Get(headerDeployment), f.random(endpoint.live))
 	if err != nil {
 		return "", nil, err
 	}
 	return name, endpoint.Deployments[name], nil
 }
 
-func (f *Front) random() func(n int) int {
-	if f.Pick == nil {
-		return rand.IntN
+// random gives what chooses, given the turns that do so in place of chance.
+func (f *Front) random(t *turns) func(n int) int {
+	switch {
+	case f.InTurn && t != nil:
+		return t.next
+	case f.Pick != nil:
+		return f.Pick
 	}
-	return f.Pick
+	return rand.IntN
 }
 
 // bearerOf takes the credential of a request.
@@ -339,7 +351,7 @@ func (f *Front) tell(ctx context.Context, e Event) {
 	}
 	attrs := []slog.Attr{
 		slog.String("endpoint", e.Endpoint), slog.String("deployment", e.Deployment),
-		slog.String("method", e.Method), slog.String("path", e.Path), slog.Int("status", e.Status),
+		slog.String("method", e.Method), slog.String("path", e.Path), slog.String("protocol", e.Protocol), slog.String("auth", e.AuthMode), slog.Int("status", e.Status),
 		slog.Int("model_status", e.ModelStatus), slog.String("reason", e.Reason),
 		slog.Duration("total", e.Total), slog.Duration("queued", e.Queued), slog.Duration("model", e.Model), slog.Duration("run", e.Run),
 		slog.String("request_id", e.RequestID), slog.String("client_request_id", e.ClientRequestID),

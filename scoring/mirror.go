@@ -1,8 +1,11 @@
 package scoring
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"sync"
 	"time"
@@ -144,7 +147,7 @@ func (t *target) takeOver(before *target, now func() time.Time) {
 // shadow, as often as its percentage says. It never waits. The result is nil
 // if no copy was sent.
 func (f *Front) mirror(t *target, header http.Header, request *worker.Request) *pair {
-	if t.shadow == nil || header.Get(headerDeployment) != "" || f.random()(100) >= t.shadow.percent {
+	if t.shadow == nil || header.Get(headerDeployment) != "" || f.random(t.copies)(100) >= t.shadow.percent {
 		return nil
 	}
 	copied := *request
@@ -183,6 +186,48 @@ func (p *pair) answeredLive(a answered, by string) {
 	defer q.mu.Unlock()
 	p.by, p.live = by, q.keep(a)
 	q.match(p)
+}
+
+// follow is answeredLive for an answer that may go on as a stream: it is noted
+// once that has ended.
+func (p *pair) follow(result *Result, err error, by string) {
+	if err != nil || result.Stream == nil {
+		p.answeredLive(answerOf(result, err), by)
+		return
+	}
+	result.copyStream(func(a answered) { p.answeredLive(a, by) })
+}
+
+// copyStream has done called with the whole answer when its stream is closed.
+func (r *Result) copyStream(done func(answered)) {
+	a := answerOf(r, nil)
+	a.body = bytes.Clone(a.body)
+	r.Stream = &copiedStream{Stream: r.Stream, answer: a, done: done}
+}
+
+// copiedStream notes what passes, as far as it can be compared.
+type copiedStream struct {
+	worker.Stream
+	answer answered
+	over   bool // more has passed than is compared
+	done   func(answered)
+	once   sync.Once
+}
+
+// Next returns the next piece.
+func (s *copiedStream) Next(ctx context.Context) ([]byte, error) {
+	piece, err := s.Stream.Next(ctx)
+	if s.over = s.over || len(s.answer.body)+len(piece) > maxCompared; !s.over {
+		s.answer.body = append(s.answer.body, piece...)
+	}
+	s.answer.whole = errors.Is(err, io.EOF) && !s.over
+	return piece, err
+}
+
+// Close ends it.
+func (s *copiedStream) Close() {
+	s.Stream.Close()
+	s.once.Do(func() { s.done(s.answer) })
 }
 
 // keep bounds what is kept of an answer. The caller holds mu.
@@ -256,9 +301,16 @@ func (q *shadowQueue) work() {
 		q.bytes -= len(p.request.Body)
 		q.mu.Unlock()
 
+		var answer answered
 		result, err := q.pool.Score(context.Background(), p.request)
-		if err == nil {
+		if err == nil && result.Stream != nil {
+			result.copyStream(func(a answered) { answer = a })
 			err = result.drain()
+		} else {
+			answer = answerOf(result, err)
+		}
+		if err != nil {
+			answer = answerOf(nil, err)
 		}
 		q.mu.Lock()
 		if err != nil || result.Status != http.StatusOK {
@@ -266,7 +318,7 @@ func (q *shadowQueue) work() {
 		} else {
 			q.state.Answered++
 		}
-		p.shadow = q.keep(answerOf(result, err))
+		p.shadow = q.keep(answer)
 		q.match(p)
 		q.mu.Unlock()
 	}

@@ -256,3 +256,21 @@ func TestMirrorKeepsABoundedMemory(t *testing.T) {
 		t.Errorf("%d differences, the first %+v", n, report.Differences[0])
 	}
 }
+
+func TestStreamsAreComparedToo(t *testing.T) {
+	streaming := streamScript[:strings.Index(streamScript, "def run")] + "def run(d): return Stream(b'piece %d,' % i for i in range(int(d)))\n"
+	blue := started(t, streaming)
+	green := started(t, strings.Replace(streaming, "int(d)", "int(d) + (d == '3')", 1))
+	front := &Front{Pick: always}
+	server := serving(t, mirrored(blue, green), front)
+	for _, body := range []string{"2", "3"} {
+		if got := ask(t, server, "POST", "/score", body); got.status != 200 || !strings.HasPrefix(got.body, "piece 0,piece 1,") {
+			t.Fatalf("live: %v", got)
+		}
+	}
+	until(t, "both are compared", func() bool { r := mirrorReport(t, front, "green"); return r.Same+r.DifferentBody+r.NotCompared == 2 })
+	report := mirrorReport(t, front, "green")
+	if report.Same != 1 || report.DifferentBody != 1 || report.Differences[0].Path != "byte 24" {
+		t.Errorf("got %+v", report)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"lapis/fault"
 )
@@ -67,4 +68,67 @@ func pickDeployment(endpoint *target, wanted string, random func(n int) int) (st
 		}
 	}
 	return last.name, nil
+}
+
+// turns give every deployment its exact share, one request after the other, in
+// place of chance. They stand in for random.
+type turns struct {
+	order []int // numbers that pick a deployment, or mean a copy
+	at    atomic.Uint64
+}
+
+func (t *turns) next(int) int {
+	return t.order[(t.at.Add(1)-1)%uint64(len(t.order))]
+}
+
+// turnsOf spreads the shares: 90 and 10 make nine of one and one of the other
+// in every ten requests.
+func turnsOf(weights []weight) *turns {
+	if len(weights) == 0 {
+		return nil
+	}
+	sum := weights[len(weights)-1].until
+	credit := make([]int, len(weights))
+	order := make([]int, 0, sum)
+	for range sum {
+		best, before := 0, 0
+		for i, w := range weights {
+			credit[i] += w.until - before
+			before = w.until
+			if credit[i] > credit[best] {
+				best = i
+			}
+		}
+		credit[best] -= sum
+		order = append(order, weights[best].until-1)
+	}
+	return &turns{order: order}
+}
+
+// copyTurns have exactly so many of a hundred requests copied, in even steps.
+func copyTurns(percent int) *turns {
+	order := make([]int, 100)
+	for i := range order {
+		if (i+1)*percent/100 == i*percent/100 {
+			order[i] = 100 // is less than no percentage
+		}
+	}
+	return &turns{order: order}
+}
+
+// keepTurns goes on where the target before was, if the shares are the same.
+func (t *target) keepTurns(before *target) {
+	t.live = turnsOf(t.weights)
+	if t.shadow != nil {
+		t.copies = copyTurns(t.shadow.percent)
+	}
+	if before == nil {
+		return
+	}
+	if slices.Equal(t.weights, before.weights) {
+		t.live = before.live
+	}
+	if t.shadow != nil && before.shadow != nil && t.shadow.name == before.shadow.name && t.shadow.percent == before.shadow.percent {
+		t.copies = before.copies
+	}
 }
