@@ -1,19 +1,33 @@
 package process
 
 import (
-	"errors"
 	"fmt"
-	"os/exec"
 	"syscall"
 
 	"lapis/worker"
 )
 
+// ending is how a process ended.
+type ending struct {
+	text   string         // such as "exit status 3"
+	signal syscall.Signal // that ended it, or 0
+}
+
+// reap frees the process's id.
+func (p *freshProcess) reap() ending {
+	_ = p.cmd.Wait() // the state says it all
+	how := ending{text: p.cmd.ProcessState.String()}
+	if status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		how.signal = status.Signal()
+	}
+	return how
+}
+
 // finish decides why the instance ended, tells it, and closes done.
-func (i *instance) finish(waitErr error) {
-	status := i.cmd.ProcessState.String()
+func (i *instance) finish(how ending) {
+	status := how.text
 	i.mu.Lock()
-	i.err = i.cause(waitErr, status)
+	i.err = i.cause(how)
 	err := i.err
 	i.mu.Unlock()
 	if err != nil {
@@ -25,7 +39,8 @@ func (i *instance) finish(waitErr error) {
 }
 
 // cause says why the process ended. The caller holds mu.
-func (i *instance) cause(waitErr error, status string) error {
+func (i *instance) cause(ended ending) error {
+	status := ended.text
 	if i.failure != nil {
 		i.failure.Status = status
 		return i.failure
@@ -34,7 +49,7 @@ func (i *instance) cause(waitErr error, status string) error {
 		return nil
 	}
 	e := &worker.ExitError{Stage: i.stage, Status: status, Traceback: i.console.tail()}
-	how := describeExit(waitErr, status)
+	how := describeExit(ended)
 	switch i.stage {
 	case worker.StageImport:
 		e.Code = worker.CodeImportError
@@ -53,20 +68,12 @@ func (i *instance) cause(waitErr error, status string) error {
 }
 
 // describeExit names the signal or the exit status, with what it mostly means.
-func describeExit(waitErr error, status string) string {
-	var exit *exec.ExitError
-	if !errors.As(waitErr, &exit) {
-		return status
-	}
-	wait, ok := exit.Sys().(syscall.WaitStatus)
-	if !ok || !wait.Signaled() {
-		return status
-	}
-	switch wait.Signal() {
+func describeExit(ended ending) string {
+	switch ended.signal {
 	case syscall.SIGKILL:
-		return status + ", as when memory runs out"
+		return ended.text + ", as when memory runs out"
 	case syscall.SIGSEGV, syscall.SIGABRT, syscall.SIGBUS:
-		return status + ", a crash in native code"
+		return ended.text + ", a crash in native code"
 	}
-	return status
+	return ended.text
 }

@@ -10,7 +10,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -30,7 +29,7 @@ import (
 type instance struct {
 	spec    worker.Spec
 	runtime *Runtime
-	cmd     *exec.Cmd
+	process proc
 	mark    string
 	data    net.Conn
 	control net.Conn
@@ -62,10 +61,11 @@ type ready struct {
 	Meta    bool     // it wants the headers of its requests
 	Raw     bool     // it wants requests of all methods as they are
 	Swagger *schemas // nil if its input and output are not described
+	Modules []string // of the environment, which it has imported itself
 }
 
 // launch starts the process and what watches it.
-func (r *Runtime) launch(spec worker.Spec, mark string) (*instance, error) {
+func (r *Runtime) launch(ctx context.Context, spec worker.Spec, mark string) (*instance, error) {
 	i := &instance{
 		spec: spec, runtime: r, mark: mark, stage: worker.StageStart,
 		ready: make(chan struct{}), done: make(chan struct{}), cancel: make(chan struct{}),
@@ -94,36 +94,18 @@ func (r *Runtime) launch(spec worker.Spec, mark string) (*instance, error) {
 		return nil, err
 	}
 	theirs[2] = in
-	i.cmd = r.command(spec, mark, theirs)
-	r.spawn.do(func() { err = i.cmd.Start() })
-	if err != nil {
+	if i.process, err = r.begin(ctx, birth{spec: spec, mark: mark, ends: theirs}); err != nil {
 		i.data.Close()
 		i.control.Close()
 		out.Close()
-		return nil, cannotStart(spec, err)
+		return nil, err
 	}
-	i.console = newConsole(spec.Log, i.cmd.Process.Pid, r.cfg.Now)
+	i.console = newConsole(spec.Log, i.process.pid(), r.cfg.Now)
+	r.mu.Lock()
+	r.live[i] = struct{}{}
+	r.mu.Unlock()
 	i.watch(out)
 	return i, nil
-}
-
-func (r *Runtime) command(spec worker.Spec, mark string, theirs [3]*os.File) *exec.Cmd {
-	cmd := &exec.Cmd{
-		Path:        spec.Python,
-		Args:        []string{spec.Python, r.boot, spec.Dir, spec.Script},
-		Dir:         spec.Dir,
-		ExtraFiles:  []*os.File{theirs[0], theirs[1]}, // fds 3 and 4
-		Stdout:      theirs[2],
-		Stderr:      theirs[2],
-		SysProcAttr: attributes(),
-	}
-	cmd.Env = append(append([]string{}, spec.Env...), "PYTHONUNBUFFERED=1", markVariable+"="+mark)
-	return cmd
-}
-
-func cannotStart(spec worker.Spec, err error) error {
-	message := fmt.Sprintf("The Python interpreter %s cannot be started in %s: %v.", spec.Python, spec.Dir, err)
-	return &worker.ExitError{Stage: worker.StageStart, Code: worker.CodeStartFailed, Message: message}
 }
 
 func (i *instance) watch(out *os.File) {
@@ -135,7 +117,7 @@ func (i *instance) watch(out *os.File) {
 	readers.Go(func() { _ = i.readFrames(i.control, maxControl, i.hear) })
 	readers.Go(func() { i.console.copy(out) })
 	go func() {
-		waitErr := i.reap()
+		how := i.reap()
 		close(i.requests.gone)
 		killMarked(i.mark)
 		soon := time.Now().Add(time.Second) // someone out of reach may hold the other ends
@@ -144,7 +126,7 @@ func (i *instance) watch(out *os.File) {
 		i.data.Close()
 		i.control.Close()
 		out.Close()
-		i.finish(waitErr)
+		i.finish(how)
 	}()
 	if i.spec.InitTimeout > 0 {
 		go i.limitInit()
@@ -200,7 +182,11 @@ func (i *instance) hear(f frame) error {
 		if err := json.Unmarshal(f.payload, &said); err != nil {
 			return fmt.Errorf("%w: %w", errFrame, err)
 		}
-		i.becomeReady(said)
+		modules := said.Modules
+		said.Modules = nil
+		if i.becomeReady(said) {
+			i.runtime.zygotes.learn(i.spec, modules)
+		}
 	case kindFailed:
 		failure := &worker.ExitError{}
 		if err := json.Unmarshal(f.payload, failure); err != nil {
@@ -213,14 +199,16 @@ func (i *instance) hear(f frame) error {
 	return nil
 }
 
-func (i *instance) becomeReady(said ready) {
+// becomeReady reports whether the instance has not been ready before.
+func (i *instance) becomeReady(said ready) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.stage == worker.StageRun || i.failure != nil {
-		return
+		return false
 	}
 	i.stage, i.said = worker.StageRun, said
 	close(i.ready)
+	return true
 }
 
 // fail keeps the first cause of the end.
@@ -262,12 +250,24 @@ func (i *instance) awaitWhere() {
 	_ = i.Probe(ctx)
 }
 
+// reap waits for the process and ends the rest of its group.
+func (i *instance) reap() ending {
+	i.process.wait()
+	i.mu.Lock()
+	if !gone(i.process) {
+		signalGroup(i.process.pid(), syscall.SIGKILL)
+	}
+	i.reaped = true
+	i.mu.Unlock()
+	return i.process.reap()
+}
+
 // signal sends sig to the whole group, unless the process is gone.
 func (i *instance) signal(sig syscall.Signal) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if !i.reaped {
-		signalGroup(i.cmd.Process.Pid, sig)
+		signalGroup(i.process.pid(), sig)
 	}
 }
 

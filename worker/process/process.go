@@ -8,6 +8,10 @@
 // socket pairs link it to lapis: frames of requests on one, control (ready,
 // failed, probes) on the other. What it prints is its log.
 //
+// Where a spec names whom it trusts, an instance is forked from a zygote: a
+// process that has imported what earlier instances of the same environment
+// have imported, and nothing of the user's. nursery.go says when.
+//
 // Promises: when an instance is done, its process group is gone. When lapis
 // dies, however it dies, its workers die with it; what they had started in
 // sessions of their own is ended by the next New on the same folder.
@@ -45,8 +49,13 @@ type Config struct {
 	// the first one's instances for leftovers and end them.
 	Dir string
 
-	Grace  time.Duration // between asking an instance to end and killing it; 0 means 5 s
-	Logger *slog.Logger  // nil means none
+	Grace time.Duration // between asking an instance to end and killing it; 0 means 5 s
+
+	// ZygoteIdle is how long a process that instances are forked from is kept
+	// without any; 0 means 15 minutes, less than 0 that nothing is forked.
+	ZygoteIdle time.Duration
+
+	Logger *slog.Logger // nil means none
 	Now    func() time.Time
 	Rand   io.Reader
 }
@@ -58,9 +67,14 @@ type Runtime struct {
 	spawn  *spawner
 	routes []route
 
-	mu     sync.Mutex
-	closed bool
-	live   map[*instance]struct{}
+	zygotes *nursery
+
+	starting sync.RWMutex // held for reading by starts, for writing to forbid them
+
+	closed bool // under starting
+
+	mu   sync.Mutex
+	live map[*instance]struct{}
 }
 
 var _ worker.Runtime = (*Runtime)(nil)
@@ -96,7 +110,24 @@ func New(cfg Config) (*Runtime, error) {
 		return nil, fmt.Errorf("ending leftover instances: %w", err)
 	}
 	r.spawn = newSpawner()
+	if err := r.openNursery(); err != nil {
+		return nil, err
+	}
 	return r, nil
+}
+
+// openNursery makes what keeps the processes that instances are forked from.
+func (r *Runtime) openNursery() error {
+	idle := r.cfg.ZygoteIdle
+	if idle == 0 {
+		idle = 15 * time.Minute
+	}
+	r.zygotes = &nursery{
+		dir: filepath.Join(r.cfg.Dir, "imports"), idle: idle, wait: 2 * time.Second, logger: r.cfg.Logger, off: idle < 0 || !canFork,
+		make: r.newZygote, families: map[string]*family{}, lessons: map[string]*lesson{}, told: map[string]bool{}, live: map[*zygote]struct{}{},
+	}
+	r.zygotes.ctx, r.zygotes.cancel = context.WithCancel(context.Background())
+	return errors.Join(os.MkdirAll(r.zygotes.dir, 0o700), os.MkdirAll(r.zygoteHome(), 0o700))
 }
 
 // writePython replaces dir by the embedded files and returns boot.py's path.
@@ -146,18 +177,17 @@ func (r *Runtime) Start(ctx context.Context, spec worker.Spec) (worker.Instance,
 	if err != nil {
 		return nil, err
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.starting.RLock()
+	defer r.starting.RUnlock()
 	if r.closed {
 		r.removeMark(mark)
 		return nil, errClosed
 	}
-	i, err := r.launch(spec, mark)
+	i, err := r.launch(ctx, spec, mark)
 	if err != nil {
 		r.removeMark(mark)
 		return nil, err
 	}
-	r.live[i] = struct{}{}
 	return i, nil
 }
 
@@ -172,9 +202,11 @@ func (r *Runtime) ended(i *instance) {
 // Close stops all instances, each with the grace at most, and returns when
 // they are gone. When ctx ends they are killed.
 func (r *Runtime) Close(ctx context.Context) error {
-	r.mu.Lock()
+	r.starting.Lock()
 	already := r.closed
 	r.closed = true
+	r.starting.Unlock()
+	r.mu.Lock()
 	live := make([]*instance, 0, len(r.live))
 	for i := range r.live {
 		live = append(live, i)
@@ -187,6 +219,7 @@ func (r *Runtime) Close(ctx context.Context) error {
 	}
 	wg.Wait()
 	if !already {
+		r.zygotes.close()
 		r.spawn.close()
 	}
 	return errors.Join(errs...)

@@ -57,6 +57,9 @@ func newRuntime(t testing.TB) *process.Runtime {
 			t.Error(err)
 		}
 	})
+	if forking() {
+		warm(t, r, interpreter(t))
+	}
 	return r
 }
 
@@ -65,8 +68,12 @@ func specOf(t testing.TB, script string) (worker.Spec, *log) {
 	t.Helper()
 	dir, console := t.TempDir(), &log{}
 	write(t, filepath.Join(dir, "score.py"), script)
+	trust := ""
+	if forking() {
+		trust = "test"
+	}
 	return worker.Spec{
-		Name: "e/blue/0", Python: interpreter(t), Dir: dir, Script: "score.py", Log: console,
+		Name: "e/blue/0", Trust: trust, Python: interpreter(t), Dir: dir, Script: "score.py", Log: console,
 		Env: []string{"PATH=/usr/bin:/bin", "AML_APP_ROOT=" + dir, "AZUREML_ENTRY_SCRIPT=score.py", "MSI_SECRET=canary-4711"},
 	}, console
 }
@@ -84,9 +91,16 @@ func write(t testing.TB, path, text string) {
 // start starts an instance and waits until it is ready.
 func start(t testing.TB, spec worker.Spec) worker.Instance {
 	t.Helper()
-	i, err := newRuntime(t).Start(t.Context(), spec)
+	r := newRuntime(t)
+	if forking() && spec.Python != interpreter(t) {
+		warm(t, r, spec.Python)
+	}
+	i, err := r.Start(t.Context(), spec)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if process.Forked(i) != forking() {
+		t.Errorf("forked is %v", process.Forked(i))
 	}
 	select {
 	case <-i.Ready():

@@ -18,22 +18,21 @@ func attributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }
 
-// reap waits for the process and ends the rest of its group. The group is
-// ended while the process is a zombie: until it is reaped, neither its id nor
-// its group's can belong to anyone else.
-func (i *instance) reap() error {
-	pid := i.cmd.Process.Pid
+// wait returns when the process is a zombie: until it is reaped, neither its
+// id nor its group's can belong to anyone else.
+func (p *freshProcess) wait() {
 	for {
 		var info unix.Siginfo
-		if unix.Waitid(unix.P_PID, pid, &info, unix.WEXITED|unix.WNOWAIT, nil) != unix.EINTR {
-			break
+		if unix.Waitid(unix.P_PID, p.pid(), &info, unix.WEXITED|unix.WNOWAIT, nil) != unix.EINTR {
+			return
 		}
 	}
-	i.mu.Lock()
-	signalGroup(pid, syscall.SIGKILL)
-	i.reaped = true
-	i.mu.Unlock()
-	return i.cmd.Wait()
+}
+
+// gone reports whether the process's id may be someone else's by now.
+func gone(p proc) bool {
+	forked, ok := p.(*forkedProcess)
+	return ok && forked.lost
 }
 
 // killMarked kills every process whose environment holds the mark, waits

@@ -8,14 +8,9 @@ import "syscall"
 
 func attributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
 
-// reap waits for the process and ends the rest of its group.
-func (i *instance) reap() error {
-	err := i.cmd.Wait()
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.reaped = true
-	signalGroup(i.cmd.Process.Pid, syscall.SIGKILL)
-	return err
-}
+// wait returns when the process has ended. Its id is free by then.
+func (p *freshProcess) wait() { _ = p.cmd.Wait() }
+
+func gone(proc) bool { return false }
 
 func killMarked(string) int { return 0 }

@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from typing import Any, List, Optional, Tuple
+from typing import Any, Callable, List, Optional, Tuple
 
 from . import console, frames, script, web
 
@@ -44,7 +44,8 @@ class Turn:
 _HAS_GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
-def main(app_root: str, name: str) -> None:
+def main(app_root: str, name: str, learned: Callable[[], list[str]] | None = None) -> None:
+    """Serve the script. What has been learned of its imports is told when it is ready."""
     data, control, turn = frames.Data(3), frames.Control(4), Turn()
     signal.signal(signal.SIGTERM, _stop)
     threading.Thread(target=_control, args=(control, turn), name="lapis-control", daemon=True).start()
@@ -59,7 +60,8 @@ def main(app_root: str, name: str) -> None:
     except script.Failure as failure:
         _fail(control, failure)
     ready = {"meta": loaded.wants_meta, "raw": loaded.raw, "python": platform.python_version()}
-    control.send_json(frames.READY, dict(ready, swagger=loaded.swagger()))
+    modules = learned() if learned else []
+    control.send_json(frames.READY, dict(ready, swagger=loaded.swagger(), modules=modules))
     _serve(data, loaded, turn)
 
 

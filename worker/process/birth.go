@@ -1,0 +1,164 @@
+package process
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"lapis/worker"
+)
+
+// proc is the process of an instance, however it was made.
+type proc interface {
+	pid() int
+
+	// wait returns when the process has ended. Until reap, its id and its
+	// group's are nobody else's.
+	wait()
+
+	// reap frees the id, and says how the process ended.
+	reap() ending
+}
+
+// birth is what a process needs to become an instance.
+type birth struct {
+	spec worker.Spec
+	mark string
+	ends [3]*os.File // data, control, console: the process's ends
+}
+
+// environ is the instance's whole environment.
+func (b birth) environ() []string {
+	return append(append([]string{}, b.spec.Env...), "PYTHONUNBUFFERED=1", markVariable+"="+b.mark)
+}
+
+// begin makes the process: a fork where one is to be had, else a fresh one.
+func (r *Runtime) begin(ctx context.Context, b birth) (proc, error) {
+	if z := r.zygotes.take(ctx, b.spec); z != nil {
+		forked, err := z.fork(b)
+		if err == nil {
+			return forked, nil
+		}
+		r.zygotes.refused(b.spec, z, err)
+	}
+	fresh := r.command(b)
+	var err error
+	r.spawn.do(func() { err = fresh.Start() })
+	if err != nil {
+		return nil, cannotStart(b.spec, err)
+	}
+	return &freshProcess{cmd: fresh}, nil
+}
+
+func (r *Runtime) command(b birth) *exec.Cmd {
+	cmd := &exec.Cmd{
+		Path:        b.spec.Python,
+		Args:        []string{b.spec.Python, r.boot, b.spec.Dir, b.spec.Script},
+		Env:         b.environ(),
+		Dir:         b.spec.Dir,
+		ExtraFiles:  []*os.File{b.ends[0], b.ends[1]}, // fds 3 and 4
+		Stdout:      b.ends[2],
+		Stderr:      b.ends[2],
+		SysProcAttr: attributes(),
+	}
+	if b.spec.Trust != "" {
+		cmd.Args = append(cmd.Args, "--learn")
+	}
+	return cmd
+}
+
+func cannotStart(spec worker.Spec, err error) error {
+	message := fmt.Sprintf("The Python interpreter %s cannot be started in %s: %v.", spec.Python, spec.Dir, err)
+	return &worker.ExitError{Stage: worker.StageStart, Code: worker.CodeStartFailed, Message: message}
+}
+
+// freshProcess is a process that we have started ourselves.
+type freshProcess struct{ cmd *exec.Cmd }
+
+func (p *freshProcess) pid() int { return p.cmd.Process.Pid }
+
+// early tells the variables that matter before a script's first line: to the
+// interpreter as it starts, or to libraries as they are loaded. Processes with
+// different ones cannot have a common beginning. Not all of those that begin
+// like this are harmless; see barred.
+func early(name string) bool {
+	for _, prefix := range []string{
+		"PYTHON", "LC_", "MALLOC_", "GLIBC_", "OPENBLAS_", "GOTO_", "OMP_", "GOMP_", "KMP_", "MKL_", "BLIS_", "NUMEXPR_", "OPENSSL_",
+	} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	switch name {
+	case "PATH", "LANG", "LANGUAGE", "TZ",
+		"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy",
+		"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR":
+		return true
+	}
+	return false
+}
+
+// barred tells the variables that bring code of the user's own into a process
+// before the script: nothing of that may run where others begin.
+func barred(name, value string) bool {
+	if strings.HasPrefix(name, "LD_") {
+		return true
+	}
+	if !strings.HasPrefix(name, "PYTHON") {
+		return false
+	}
+	switch name {
+	case "PYTHONNOUSERSITE":
+		return value == ""
+	case "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED", "PYTHONHASHSEED", "PYTHONUTF8", "PYTHONIOENCODING", "PYTHONOPTIMIZE",
+		"PYTHONFAULTHANDLER", "PYTHONMALLOC", "PYTHONSAFEPATH", "PYTHONCOERCECLOCALE", "PYTHONINTMAXSTRDIGITS", "PYTHON_GIL":
+		return false
+	}
+	return true
+}
+
+// common gives the variables that a process shares with all whose beginnings
+// it may share, sorted by the environment's order, or why it may share none.
+func common(env []string) (map[string]string, string) {
+	all := lookup(env)
+	shared := map[string]string{}
+	for name, value := range all {
+		if barred(name, value) {
+			return nil, "the variable " + name + " is set, which matters before the script's first line"
+		}
+		if early(name) {
+			shared[name] = value
+		}
+	}
+	if _, home := all["HOME"]; home && all["PYTHONNOUSERSITE"] == "" {
+		return nil, "HOME is set without PYTHONNOUSERSITE, so that packages may lie in a folder of its own"
+	}
+	return shared, ""
+}
+
+// lookup is an environment by name; of several values the last one counts.
+func lookup(env []string) map[string]string {
+	all := make(map[string]string, len(env))
+	for _, entry := range env {
+		if name, value, ok := strings.Cut(entry, "="); ok {
+			all[name] = value
+		}
+	}
+	return all
+}
+
+// own tells the variables that differ from instance to instance and that
+// packages look at without keeping what depends on it.
+func own(name string) bool {
+	switch name {
+	case "HOME", "TMPDIR", "TEMP", "TMP", "PWD", markVariable:
+		return true
+	}
+	return false
+}
+
+// zygoteHome is the home of processes that belong to no instance.
+func (r *Runtime) zygoteHome() string { return filepath.Join(r.cfg.Dir, "home") }
