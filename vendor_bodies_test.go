@@ -10,7 +10,7 @@ func (p *platform) specimens() []specimen {
 	p.t.Helper()
 	var all []specimen
 	for _, plane := range []func() []specimen{
-		p.endpointSpecimens, p.assetSpecimens, p.workspaceSpecimens, p.storageSpecimens, p.identitySpecimens, p.roleSpecimens, p.registrySpecimens,
+		p.endpointSpecimens, p.assetSpecimens, p.workspaceSpecimens, p.storageSpecimens, p.identitySpecimens, p.roleSpecimens, p.registrySpecimens, p.companionSpecimens,
 		p.resourceSpecimens, p.deploymentSpecimens, p.errorSpecimens,
 	} {
 		all = append(all, plane()...)
@@ -285,6 +285,27 @@ func (p *platform) registrySpecimens() []specimen {
 		p.get("registries", "registries of the subscription", "Registry", "/subscriptions/"+p.info.SubscriptionID+"/providers/Microsoft.ContainerRegistry/registries", "RegistryListResult"),
 		p.kept("registries", "patched registry", "Registry", p.arm("PATCH", registries+"/vendorregistry", "2023-07-01", object{"tags": object{"a": "c"}, "sku": object{"name": "Basic"}}), 200, 201),
 	}
+}
+
+// companionSpecimens are the records that a workspace's template makes beside it.
+func (p *platform) companionSpecimens() (all []specimen) {
+	for _, c := range []struct {
+		plane, path, model, list, version string
+		body                              object
+	}{
+		{"vaults", "Microsoft.KeyVault/vaults", "Vault", "VaultListResult", "2023-07-01", object{"properties": object{
+			"tenantId": p.info.TenantID, "sku": object{"family": "A", "name": "standard"}, "accessPolicies": []any{}}}},
+		{"components", "Microsoft.Insights/components", "ApplicationInsightsComponent", "ApplicationInsightsComponentListResult", "2020-02-02", object{
+			"kind": "web", "properties": object{"Application_Type": "web"}}},
+		{"analytics", "Microsoft.OperationalInsights/workspaces", "Workspace", "WorkspaceListResult", "2021-06-01", object{
+			"properties": object{"sku": object{"name": "PerGB2018"}, "retentionInDays": 30}}},
+	} {
+		c.body["location"], c.body["tags"] = p.info.Location, object{"a": "b"}
+		path := p.group() + "/providers/" + c.path
+		all = append(all, p.kept(c.plane, c.model+" as it is made", c.model, p.arm("PUT", path+"/vendorbeside", c.version, c.body), 200, 201),
+			p.get(c.plane, c.model, c.model, path+"/vendorbeside"), p.get(c.plane, c.model+"s", c.model, path, c.list))
+	}
+	return all
 }
 
 func (p *platform) resourceSpecimens() []specimen {

@@ -15,7 +15,7 @@ import (
 // duration, bytes, @class, =enum, or [] or {} before another one.
 type vendorModels struct {
 	Classes map[string]vendorClass `json:"classes"`
-	Enums   map[string][]string    `json:"enums"`
+	Enums   map[string][]any       `json:"enums"` // texts, of a few packages numbers
 }
 
 type vendorClass struct {
@@ -93,11 +93,14 @@ func (h *holder) value(kind string, v any, path string) {
 
 func (h *holder) enum(name string, v any, path string) {
 	h.fields++
-	text, ok := v.(string)
-	if !ok {
+	values := h.models.Enums[name]
+	switch v.(type) {
+	case string, float64:
+		if !slices.Contains(values, v) {
+			h.add(path, "is '%v', which %s has not: %v", v, name, values)
+		}
+	default:
 		h.add(path, "is no str: %v", v)
-	} else if values := h.models.Enums[name]; !slices.Contains(values, text) {
-		h.add(path, "is '%s', which %s has not: %s", text, name, strings.Join(values, ", "))
 	}
 }
 
@@ -179,7 +182,7 @@ func (h *holder) class(name string, v any, path string) {
 // The check must see what it is there for.
 func TestVendorCheckSeesWhatIsWrong(t *testing.T) {
 	models := &vendorModels{
-		Enums: map[string][]string{"Mode": {"Key", "AMLToken"}},
+		Enums: map[string][]any{"Mode": {"Key", "AMLToken"}},
 		Classes: map[string]vendorClass{
 			"Endpoint": {Fields: map[string]vendorField{
 				"location": {Type: "str", Required: true}, "properties": {Type: "@Properties", Required: true}, "at": {Type: "time"}, "size": {Type: "int"}, "on": {Type: "bool"},
@@ -211,8 +214,9 @@ func TestVendorCheckSeesWhatIsWrong(t *testing.T) {
 		{"location", nil, ".location is missing"},
 		{"properties", nil, ".properties is missing"},
 		{"properties", "x", ".properties is no Properties"},
-		{"properties.mode", "key", ".properties.mode is 'key', which Mode has not: Key, AMLToken"},
-		{"properties.mode", 1.0, ".properties.mode is no str"},
+		{"properties.mode", "key", ".properties.mode is 'key', which Mode has not: [Key AMLToken]"},
+		{"properties.mode", 1.0, ".properties.mode is '1'"},
+		{"properties.mode", true, ".properties.mode is no str"},
 		{"properties.traffic", object{"blue": "100"}, ".properties.traffic{} is no int: 100"},
 		{"properties.traffic", object{"blue": 1.5}, ".properties.traffic{} is no int: 1.5"},
 		{"properties.traffic", []any{}, ".properties.traffic is no map"},

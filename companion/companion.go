@@ -57,7 +57,8 @@ func vaults(tenant string) resource.Type {
 	return resource.Type{
 		Name: "Microsoft.KeyVault/vaults", Located: true,
 		APIVersions: []string{
-			"2015-06-01", "2016-10-01", "2018-02-14", "2019-09-01", "2020-04-01-preview", "2021-06-01-preview", "2021-10-01", "2022-07-01", "2023-02-01", "2023-07-01", "2024-11-01",
+			"2015-06-01", "2016-10-01", "2018-02-14", "2019-09-01", "2020-04-01-preview", "2021-04-01-preview",
+			"2021-06-01-preview", "2021-10-01", "2022-07-01", "2023-02-01", "2023-07-01", "2024-11-01",
 		},
 		CheckName: checkName(`^[a-zA-Z](?:[a-zA-Z0-9]|-[a-zA-Z0-9]){2,23}$`, "vault", "3 to 24 letters, digits and single '-', beginning with a letter"),
 		Show: func(_ context.Context, r resource.Resource, shown *resource.Shown) error {
@@ -82,6 +83,7 @@ func components() resource.Type {
 				"ConnectionString": "InstrumentationKey=" + uuid(r), "CreationDate": r.System.CreatedAt,
 			})
 			shown.Properties[notServed] = "a record only: no telemetry is taken"
+			shown.SystemData = nil // this type has none
 			return nil
 		},
 	}
