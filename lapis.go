@@ -209,6 +209,7 @@ func (s *Server) stop(served chan error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
 	defer cancel()
 	s.operations.Close()
+	s.endpoints.Quiesce()
 	err := s.gate.Shutdown(ctx)
 	s.endpoints.Close(ctx)
 	err = errors.Join(err, s.runtime.Close(ctx), <-served)

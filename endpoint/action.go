@@ -7,34 +7,27 @@ import (
 
 	"lapis/fault"
 	"lapis/resource"
+	"lapis/scoring"
 )
 
 // maxTail bounds the lines of one getLogs.
 const maxTail = 50_000
 
+// logRequest names a log and how much of it.
+type logRequest struct {
+	Container string `json:"containerType"`
+	Tail      int    `json:"tail"`
+}
+
 // getLogs gives the last lines of a container of the deployment.
 func (s *Service) getLogs(ctx context.Context, call resource.Call) (any, error) {
-	var asked struct {
-		Container string `json:"containerType"`
-		Tail      int    `json:"tail"`
-	}
+	var asked logRequest
 	if err := call.DecodeBody(&asked); err != nil {
 		return nil, err
 	}
-	if asked.Tail < 0 || asked.Tail > maxTail {
-		return nil, fault.E(fault.Invalid, "BadArgument", "tail is 0 to %d, not %d.", maxTail, asked.Tail).At("tail")
-	}
-	ep, err := s.Tree.Get(ctx, call.Resource.ID.Parent())
+	path, err := s.logPath(ctx, call, asked)
 	if err != nil {
 		return nil, err
-	}
-	path := s.consolePath(ep, call.Resource)
-	switch strings.ToLower(asked.Container) {
-	case "", "inferenceserver":
-	case "storageinitializer":
-		path = s.storagePath(ep, call.Resource)
-	default:
-		return nil, fault.E(fault.Invalid, "BadArgument", "The containerType '%s' is neither InferenceServer nor StorageInitializer.", asked.Container).At("containerType")
 	}
 	text := tail(path, asked.Tail)
 	if text == "" {
@@ -43,22 +36,49 @@ func (s *Service) getLogs(ctx context.Context, call resource.Call) (any, error) 
 	return map[string]string{"content": s.status(call.Resource) + "\n\nContainer logs:\n" + text + "\n"}, nil
 }
 
+// logPath checks what is asked of a log, and finds it.
+func (s *Service) logPath(ctx context.Context, call resource.Call, asked logRequest) (string, error) {
+	if asked.Tail < 0 || asked.Tail > maxTail {
+		return "", fault.E(fault.Invalid, "BadArgument", "tail is 0 to %d, not %d.", maxTail, asked.Tail).At("tail")
+	}
+	ep, err := s.Tree.Get(ctx, call.Resource.ID.Parent())
+	if err != nil {
+		return "", err
+	}
+	switch strings.ToLower(asked.Container) {
+	case "", "inferenceserver":
+		return s.consolePath(ep, call.Resource), nil
+	case "storageinitializer":
+		return s.storagePath(ep, call.Resource), nil
+	}
+	return "", fault.E(fault.Invalid, "BadArgument", "The containerType '%s' is neither InferenceServer nor StorageInitializer.", asked.Container).At("containerType")
+}
+
 // status is the head of a log: how the instances stand.
 func (s *Service) status(r resource.Resource) string {
-	s.mu.Lock()
-	rev := s.live[r.ID.Key()]
-	s.mu.Unlock()
+	text := fmt.Sprintf("Instance status:\nDeployment: %s", r.State)
+	rev := s.serving(r.ID)
 	if rev == nil {
-		return fmt.Sprintf("Instance status:\nDeployment: %s", r.State)
+		return text
 	}
-	state := rev.pool.State()
-	text := fmt.Sprintf("Instance status:\nDeployment: %s\nInstances: %d of %d ready", r.State, state.Ready, state.Instances)
-	m, ok := s.Front.Mirror(Host(rev.endpoint.ID.Name(), rev.endpoint.Location))
+	text += "\nInstances: " + instances(rev.pool.State())
+	m, ok := s.Front.Mirror(rev.host)
 	if ok && strings.EqualFold(m.Deployment, r.ID.Name()) {
 		text += fmt.Sprintf("\nMirrored traffic: %d%%: %d answered, %d failed, %d pending, %d dropped because too many were pending",
 			m.Percent, m.Answered, m.Failed, m.Pending, m.Dropped)
 	}
 	return text
+}
+
+// instances words how many instances a pool has.
+func instances(state scoring.State) string {
+	if state.Starting {
+		return "0 ready, starting"
+	}
+	if state.Asleep {
+		return "0, scaled to zero; the next request starts one"
+	}
+	return fmt.Sprintf("%d of %d ready", state.Ready, state.Instances)
 }
 
 // mirrorReport compares the answers of a deployment that gets mirrored traffic

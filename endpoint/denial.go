@@ -59,7 +59,7 @@ func (s *Service) Denied(denial fault.Denial) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for running := range s.known {
-		if !running.runsAs(denial.Principal) {
+		if p := running.plan.Load(); p == nil || !p.runsAs(denial.Principal) {
 			continue
 		}
 		s.denials.add(denial, s.Now())

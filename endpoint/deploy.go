@@ -27,7 +27,8 @@ const drainTime = 30 * time.Second
 const imageRepository = "azureml/environment"
 
 // runPutDeployment takes a deployment from its record to serving instances. It
-// may be repeated: everything before the swap leaves no trace when it fails.
+// may be repeated: everything before the swap leaves no trace when it fails,
+// and what served before goes on serving.
 func (s *Service) runPutDeployment(ctx context.Context, run *operation.Run) error {
 	record, err := s.target(ctx, run)
 	if err != nil {
@@ -37,15 +38,16 @@ func (s *Service) runPutDeployment(ctx context.Context, run *operation.Run) erro
 	if err != nil {
 		return err
 	}
-	if running := s.scalable(next); running != nil {
-		return s.scale(ctx, run, running, record)
+	if running := s.scalable(ctx, next); running != nil {
+		return s.scale(ctx, run, running, next)
 	}
 	former := next.Revision
-	next.placement = placement{Revision: run.ID}
-	if next.console, err = openLog(s.consolePath(next.endpoint, record), former == ""); err != nil {
+	next.placement = placement{Revision: run.ID, Spec: &next.spec}
+	r := newRevision(next)
+	if r.console, err = s.logs.begin(s.consolePath(next.endpoint, record), former == ""); err != nil {
 		return err
 	}
-	storage, err := openLog(s.storagePath(next.endpoint, record), true)
+	storage, err := s.logs.begin(s.storagePath(next.endpoint, record), true)
 	if err != nil {
 		return err
 	}
@@ -54,15 +56,15 @@ func (s *Service) runPutDeployment(ctx context.Context, run *operation.Run) erro
 	err = s.prepare(ctx, run, next, storage)
 	if err == nil {
 		run.Report("starting the instances")
-		if err = s.start(ctx, next); err != nil {
+		if err = s.start(ctx, r); err != nil {
 			err = s.crashed(next, err, began)
 		}
 	}
 	if err == nil {
-		err = s.replace(ctx, next, s.keep)
+		err = s.replace(ctx, r, s.keep)
 	}
 	if err != nil {
-		s.fail(next, storage, err)
+		s.fail(r, storage, err)
 	}
 	return err
 }
@@ -74,29 +76,32 @@ func (s *Service) fail(r *revision, storage *logFile, err error) {
 	for _, log := range []*logFile{r.console, storage} {
 		log.printf(s.Now(), "E lapis - the deployment failed: %s: %s", f.Code, f.Message)
 	}
+	if s.serving(r.id) != nil {
+		r.console.printf(s.Now(), "I lapis - the instances that served before go on")
+	}
 	s.stopRevision(context.Background(), r)
 	r.console.Close()
 }
 
 // prepare checks, fetches and builds everything the instances need.
-func (s *Service) prepare(ctx context.Context, run *operation.Run, r *revision, log *logFile) error {
-	if err := os.RemoveAll(s.revisionDir(r)); err != nil { // of a run that a restart interrupted
+func (s *Service) prepare(ctx context.Context, run *operation.Run, p *plan, log *logFile) error {
+	if err := os.RemoveAll(s.planDir(p)); err != nil { // of a run that a restart interrupted
 		return err
 	}
-	workspace := r.endpoint.ID.Parent()
+	workspace := p.endpoint.ID.Parent()
 	attached, err := s.Workspaces.Workspace(ctx, workspace)
 	if err != nil {
 		return err
 	}
-	who := r.principals[0]
-	if err := s.checkRoles(ctx, who, attached, r.spec.Model != ""); err != nil {
+	who := p.principals[0]
+	if err := s.checkRoles(ctx, who, attached, p.spec.Model != ""); err != nil {
 		return err
 	}
 	run.Report("fetching code and model with the endpoint's identity")
-	if err := s.fetchAssets(ctx, workspace, who, r, log); err != nil {
+	if err := s.fetchAssets(ctx, workspace, who, p, log); err != nil {
 		return err
 	}
-	return s.image(ctx, run, workspace, attached, who, r, log)
+	return s.image(ctx, run, workspace, attached, who, p, log)
 }
 
 // checkRoles asks for both roles before any work, so that a missing one is
@@ -117,31 +122,31 @@ func (s *Service) checkRoles(ctx context.Context, who identity.Principal, w Work
 	return err
 }
 
-func (s *Service) fetchAssets(ctx context.Context, workspace armid.ID, who identity.Principal, r *revision, log *logFile) error {
+func (s *Service) fetchAssets(ctx context.Context, workspace armid.ID, who identity.Principal, p *plan, log *logFile) error {
 	f := &fetcher{http: s.HTTP, who: who, token: func(ctx context.Context) (string, error) {
-		return s.Token(ctx, who, storageAudience, r.endpoint.ID.String())
+		return s.Token(ctx, who, storageAudience, p.endpoint.ID.String())
 	}}
-	code, err := s.Workspaces.Asset(ctx, workspace, "codes", r.spec.Code.CodeID)
+	code, err := s.Workspaces.Asset(ctx, workspace, "codes", p.spec.Code.CodeID)
 	if err != nil {
 		return err
 	}
-	r.App = appRoot(code)
-	if err := s.fetchOne(ctx, f, "code", code, filepath.Join(s.revisionDir(r), "azureml-app"), log); err != nil {
+	p.App = appRoot(code)
+	if err := s.fetchOne(ctx, f, "code", code, filepath.Join(s.planDir(p), "azureml-app"), log); err != nil {
 		return err
 	}
-	script := filepath.Join(s.revisionDir(r), r.App, r.spec.Code.Script)
+	script := filepath.Join(s.planDir(p), p.App, p.spec.Code.Script)
 	if _, err := os.Stat(script); err != nil {
-		return fault.E(fault.Invalid, "BadArgument", "The code has no file '%s'; scoringScript is relative to the code folder.", r.spec.Code.Script).At("properties.codeConfiguration.scoringScript")
+		return fault.E(fault.Invalid, "BadArgument", "The code has no file '%s'; scoringScript is relative to the code folder.", p.spec.Code.Script).At("properties.codeConfiguration.scoringScript")
 	}
-	if r.spec.Model == "" {
+	if p.spec.Model == "" {
 		return nil
 	}
-	model, err := s.Workspaces.Asset(ctx, workspace, "models", r.spec.Model)
+	model, err := s.Workspaces.Asset(ctx, workspace, "models", p.spec.Model)
 	if err != nil {
 		return err
 	}
-	r.Models = modelDir(model)
-	return s.fetchOne(ctx, f, "model", model, filepath.Join(s.revisionDir(r), r.Models), log)
+	p.Models = modelDir(model)
+	return s.fetchOne(ctx, f, "model", model, filepath.Join(s.planDir(p), p.Models), log)
 }
 
 func (s *Service) fetchOne(ctx context.Context, f *fetcher, what string, a Asset, into string, log *logFile) error {
@@ -156,8 +161,8 @@ func (s *Service) fetchOne(ctx context.Context, f *fetcher, what string, a Asset
 
 // image builds the environment where it is not there yet, keeps it in the
 // workspace's registry with the workspace's identity, and pulls it with the endpoint's.
-func (s *Service) image(ctx context.Context, run *operation.Run, workspace armid.ID, w Workspace, who identity.Principal, r *revision, log *logFile) error {
-	env, err := s.Workspaces.Asset(ctx, workspace, "environments", r.spec.EnvironmentID)
+func (s *Service) image(ctx context.Context, run *operation.Run, workspace armid.ID, w Workspace, who identity.Principal, p *plan, log *logFile) error {
+	env, err := s.Workspaces.Asset(ctx, workspace, "environments", p.spec.EnvironmentID)
 	if err != nil {
 		return err
 	}
@@ -197,7 +202,7 @@ func (s *Service) image(ctx context.Context, run *operation.Run, workspace armid
 		return pullFault(err)
 	}
 	log.printf(s.Now(), "I lapis - pulled %s/%s:%s as %s", w.Registry.Name(), imageRepository, built.Hash[:12], who.DisplayName)
-	r.Python, r.Image = pulled.Python, imageRepository+":"+built.Hash
+	p.Python, p.Image = pulled.Python, imageRepository+":"+built.Hash
 	return nil
 }
 
@@ -216,13 +221,13 @@ func pullFault(err error) error {
 }
 
 // keep writes where the revision lies into the deployment's record.
-func (s *Service) keep(ctx context.Context, r *revision) error {
-	kept, err := json.Marshal(r.placement)
+func (s *Service) keep(ctx context.Context, p *plan) error {
+	kept, err := json.Marshal(p.placement)
 	if err != nil {
 		return err
 	}
-	return s.Tree.Modify(ctx, r.deployment.ID, func(d *resource.Resource) error {
-		if d.Operation != r.Revision {
+	return s.Tree.Modify(ctx, p.deployment.ID, func(d *resource.Resource) error {
+		if d.Operation != p.Revision {
 			return operation.ErrCanceled
 		}
 		d.Private = kept
@@ -232,12 +237,12 @@ func (s *Service) keep(ctx context.Context, r *revision) error {
 
 // replace lets a revision answer once agree has said yes, then drains and
 // removes the former one. An error of agree leaves everything as it was.
-func (s *Service) replace(ctx context.Context, next *revision, agree func(context.Context, *revision) error) error {
+func (s *Service) replace(ctx context.Context, next *revision, agree func(context.Context, *plan) error) error {
 	former, err := s.swap(ctx, next, agree)
 	if err != nil {
 		return err
 	}
-	err = s.publish(ctx, next.endpoint.ID)
+	err = s.publish(ctx, next.id.Parent())
 	if former != nil {
 		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 		defer cancel()
@@ -247,18 +252,23 @@ func (s *Service) replace(ctx context.Context, next *revision, agree func(contex
 	return err
 }
 
-func (s *Service) swap(ctx context.Context, next *revision, agree func(context.Context, *revision) error) (former *revision, err error) {
+func (s *Service) swap(ctx context.Context, next *revision, agree func(context.Context, *plan) error) (former *revision, err error) {
 	s.swapping.Lock()
 	defer s.swapping.Unlock()
-	if err := agree(ctx, next); err != nil {
+	p, err := s.planOf(ctx, next)
+	if err != nil {
 		return nil, err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	key := next.deployment.ID.Key()
-	former = s.live[key]
-	s.live[key] = next
-	return former, nil
+	if former := s.serving(next.id); former != nil { // it may have to start once more, for a request that comes now
+		former.pinned.Store(true)
+		if its, err := s.planOf(ctx, former); err == nil {
+			former.plan.Store(its)
+		}
+	}
+	if err := agree(ctx, p); err != nil {
+		return nil, err
+	}
+	return s.serve(next), nil
 }
 
 // progressLog writes a builder's lines to a log and shows the last one as the

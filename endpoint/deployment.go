@@ -67,8 +67,13 @@ type probe struct {
 	Failure      int    `json:"failureThreshold"`
 }
 
+// scale is how many instances there are: sku.capacity, or a range of them.
 type scale struct {
-	Type string `json:"scaleType"`
+	Type   string `json:"scaleType"`
+	Min    *int   `json:"minInstances,omitempty"`
+	Max    *int   `json:"maxInstances,omitempty"`
+	Poll   string `json:"pollingInterval,omitempty"`
+	Target *int   `json:"targetUtilizationPercentage,omitempty"`
 }
 
 type sku struct {
@@ -79,10 +84,11 @@ type sku struct {
 func (s *Service) deploymentType() resource.Type {
 	return resource.Type{
 		Name: DeploymentType, APIVersions: versions, Located: true, CheckName: checkName,
-		Prepare: s.prepareDeployment, Show: showDeployment, Remove: s.checkRemove,
+		Prepare: s.prepareDeployment, Show: s.showDeployment, Remove: s.checkRemove,
 		PutOperation: putDeployment, DeleteOperation: deleteDeployment,
 		Actions: []resource.Action{
 			{Name: "getLogs", Run: s.getLogs},
+			{Name: "followLogs", Permission: DeploymentType + "/getLogs/action", Run: s.followLogs}, // not Azure's
 			// Not Azure's. It shows a little of what the script answered, as its log may: who may read one may read the other.
 			{Name: "mirrorReport", Permission: DeploymentType + "/getLogs/action", Run: s.mirrorReport},
 		},
@@ -153,14 +159,8 @@ func (p *deployment) check() error {
 	if p.Egress != "" {
 		p.Egress = "Enabled"
 	}
-	if p.Scale == nil || p.Scale.Type == "" {
-		p.Scale = &scale{Type: "Default"}
-	}
-	if p.Scale.Type != "Default" && p.Scale.Type != "TargetUtilization" {
-		return fault.E(fault.Invalid, "BadArgument", "The scaleType '%s' is neither Default nor TargetUtilization.", p.Scale.Type).At("properties.scaleSettings.scaleType")
-	}
-	if p.Scale.Type != "Default" {
-		return fault.E(fault.NotImplemented, "ScaleTypeNotSupported", "The scaleType '%s' is not supported yet; it can be Default.", p.Scale.Type).At("properties.scaleSettings.scaleType")
+	if err := p.checkScale(); err != nil {
+		return err
 	}
 	if err := p.checkVariables(); err != nil {
 		return err
@@ -316,7 +316,10 @@ func checkCapacity(r *resource.Resource) error {
 // has no field for it, and its clients show all properties of this map.
 const errorProperty = "lapis.error"
 
-func showDeployment(_ context.Context, r resource.Resource, shown *resource.Shown) error {
+// instancesProperty shows how many instances a deployment has now.
+const instancesProperty = "lapis.instances"
+
+func (s *Service) showDeployment(_ context.Context, r resource.Resource, shown *resource.Shown) error {
 	shown.Kind = "Managed"
 	inner, _ := shown.Properties["properties"].(map[string]any)
 	if inner == nil {
@@ -324,6 +327,10 @@ func showDeployment(_ context.Context, r resource.Resource, shown *resource.Show
 	}
 	showOperation(r, inner)
 	delete(inner, errorProperty) // a client may have sent back what it was shown
+	delete(inner, instancesProperty)
+	if rev := s.serving(r.ID); rev != nil {
+		inner[instancesProperty] = instances(rev.pool.State())
+	}
 	if f := r.Failure.Fault(); f != nil {
 		inner[errorProperty] = f.Error()
 	}

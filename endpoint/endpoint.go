@@ -134,9 +134,12 @@ type Service struct {
 	swapping   sync.Mutex // one change of what a deployment's record and the front agree on
 
 	mu      sync.Mutex
-	live    map[string]*revision   // what answers, by deployment key
-	known   map[*revision]struct{} // every revision that has instances
+	live    map[string]map[string]*revision // what answers, by endpoint's key and deployment's name in lower case
+	known   map[*revision]struct{}          // every revision that has instances, or had them
 	denials denials
+	logs    logs
+	scaler  scoring.Scaler
+	turns   chan struct{} // of those who start a deployment again after a restart
 
 	wg   sync.WaitGroup
 	ctx  context.Context // ends when the platform stops
@@ -146,7 +149,7 @@ type Service struct {
 // New returns the service; register its Types and Kinds, then call Resume.
 func New(cfg Config) *Service {
 	ctx, stop := context.WithCancel(context.Background())
-	return &Service{Config: cfg, live: map[string]*revision{}, known: map[*revision]struct{}{}, ctx: ctx, stop: stop}
+	return &Service{Config: cfg, live: map[string]map[string]*revision{}, known: map[*revision]struct{}{}, turns: make(chan struct{}, reviving), ctx: ctx, stop: stop}
 }
 
 // Types are the descriptors of endpoints and deployments.

@@ -155,7 +155,7 @@ func (w *world) endpoint(name string) (endpoint, deployment armid.ID) {
 // consoleOf opens a log in a folder of the test's.
 func consoleOf(t *testing.T) *logFile {
 	t.Helper()
-	log, err := openLog(filepath.Join(t.TempDir(), "logs", "console.log"), true)
+	log, err := new(logs).begin(filepath.Join(t.TempDir(), "logs", "console.log"), true)
 	if err != nil {
 		t.Fatal(err)
 	}

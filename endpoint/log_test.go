@@ -65,7 +65,7 @@ func TestLogStartsAnewWhenItIsLarge(t *testing.T) {
 		t.Error("the logs do not show what was written last")
 	}
 	log.Close()
-	fresh, err := openLog(log.path, true)
+	fresh, err := new(logs).begin(log.path, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +83,7 @@ func TestLogGoesOnAfterARestartAndEndsOnce(t *testing.T) {
 	if _, err := log.Write([]byte("a line after the end\n")); err != nil {
 		t.Errorf("a late line: %v", err)
 	}
-	again, err := openLog(log.path, false)
+	again, err := new(logs).begin(log.path, false)
 	if err != nil {
 		t.Fatal(err)
 	}

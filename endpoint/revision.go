@@ -9,8 +9,10 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
+	"lapis/armid"
 	"lapis/fault"
 	"lapis/identity"
 	"lapis/msi"
@@ -19,42 +21,60 @@ import (
 	"lapis/worker"
 )
 
-// revision is one state of a deployment that runs or is about to: what was
-// fetched for it, and the pool of its instances.
+// revision is one state of a deployment that runs or is about to. While it is
+// at zero instances it is little more than its name.
 type revision struct {
+	id      armid.ID // of the deployment
+	uid     string   // of the endpoint
+	host    string   // of the endpoint
+	made    string   // the operation that made it
+	console *logFile
+	pool    *scoring.Pool
+	plan    atomic.Pointer[plan] // nil while at zero: it is in the deployment's record
+	pinned  atomic.Bool          // the plan stays: the record is about to have another
+}
+
+// plan is all that a revision is started from.
+type plan struct {
 	placement
 	endpoint   resource.Resource
 	deployment resource.Resource
 	spec       deployment
 	principals []identity.Principal
-	console    *logFile
-	pool       *scoring.Pool
 }
 
-// placement is where the parts of a revision lie. It is kept in the
-// deployment's record, so that a restart runs what ran before.
+// placement is where the parts of a revision lie, and what it was made from.
+// It is kept in the deployment's record, so that a restart runs what ran
+// before: after an update that failed, the record's properties are others.
 type placement struct {
-	Revision string `json:"revision"` // the operation that made it
-	Python   string `json:"python"`   // of the unpacked environment
-	Image    string `json:"image"`    // reference in the workspace's registry
-	App      string `json:"app"`      // AML_APP_ROOT, below the revision's folder
-	Models   string `json:"models"`   // AZUREML_MODEL_DIR, below the revision's folder; "" without a model
+	Revision string      `json:"revision"`       // the operation that made it
+	Python   string      `json:"python"`         // of the unpacked environment
+	Image    string      `json:"image"`          // reference in the workspace's registry
+	App      string      `json:"app"`            // AML_APP_ROOT, below the revision's folder
+	Models   string      `json:"models"`         // AZUREML_MODEL_DIR, below the revision's folder; "" without a model
+	Spec     *deployment `json:"spec,omitempty"` // nil in records of earlier versions
 }
 
-// runsAs reports whether the revision has the principal's identity.
-func (r *revision) runsAs(objectID string) bool {
-	for _, p := range r.principals {
-		if strings.EqualFold(p.ObjectID, objectID) {
+func newRevision(p *plan) *revision {
+	r := &revision{id: p.deployment.ID, uid: p.endpoint.UID, host: Host(p.endpoint.ID.Name(), p.endpoint.Location), made: p.Revision}
+	r.plan.Store(p)
+	return r
+}
+
+// runsAs reports whether the plan has the principal's identity.
+func (p *plan) runsAs(objectID string) bool {
+	for _, one := range p.principals {
+		if strings.EqualFold(one.ObjectID, objectID) {
 			return true
 		}
 	}
 	return false
 }
 
-// name is the revision's for logs.
-func (r *revision) name() string {
-	return r.endpoint.ID.Name() + "/" + r.deployment.ID.Name()
-}
+// name is a revision's for logs.
+func (p *plan) name() string { return p.endpoint.ID.Name() + "/" + p.deployment.ID.Name() }
+
+func (r *revision) name() string { return r.id.Parent().Name() + "/" + r.id.Name() }
 
 // folder of an endpoint, of a deployment in it, and of a revision of that.
 func (s *Service) endpointDir(ep resource.Resource) string { return filepath.Join(s.Dir, ep.UID) }
@@ -63,8 +83,13 @@ func (s *Service) deploymentDir(ep, d resource.Resource) string {
 	return filepath.Join(s.endpointDir(ep), strings.ToLower(d.ID.Name()))
 }
 
+// planDir is the folder of a revision.
+func (s *Service) planDir(p *plan) string {
+	return filepath.Join(s.deploymentDir(p.endpoint, p.deployment), p.Revision)
+}
+
 func (s *Service) revisionDir(r *revision) string {
-	return filepath.Join(s.deploymentDir(r.endpoint, r.deployment), r.Revision)
+	return filepath.Join(s.Dir, r.uid, strings.ToLower(r.id.Name()), r.made)
 }
 
 func (s *Service) consolePath(ep, d resource.Resource) string {
@@ -75,66 +100,127 @@ func (s *Service) storagePath(ep, d resource.Resource) string {
 	return filepath.Join(s.deploymentDir(ep, d), "logs", "storage-initializer.log")
 }
 
-// load reads the revision that a deployment's record names.
-func (s *Service) load(ctx context.Context, d resource.Resource) (*revision, error) {
+// load reads what a deployment's record asks for, and where its revision lies.
+func (s *Service) load(ctx context.Context, d resource.Resource) (*plan, error) {
 	ep, err := s.Tree.Get(ctx, d.ID.Parent())
 	if err != nil {
 		return nil, err
 	}
-	r := &revision{endpoint: ep, deployment: d}
-	if err := d.Decode(&r.spec); err != nil {
+	p := &plan{endpoint: ep, deployment: d}
+	if err := d.Decode(&p.spec); err != nil {
 		return nil, err
 	}
 	if len(d.Private) > 0 {
-		if err := json.Unmarshal(d.Private, &r.placement); err != nil {
+		if err := json.Unmarshal(d.Private, &p.placement); err != nil {
 			return nil, err
 		}
 	}
-	r.principals, err = s.identityOf(ep)
-	return r, err
+	p.principals, err = s.identityOf(ep)
+	return p, err
 }
 
-// start makes the pool and starts its instances. It returns when they are ready.
+// recall reads the plan of the revision that a deployment's record names. What
+// instances do not see may have changed since it was made.
+func (s *Service) recall(ctx context.Context, d resource.Resource) (*plan, error) {
+	p, err := s.load(ctx, d)
+	if err == nil && p.Spec != nil {
+		spec := *p.Spec
+		spec.Scale, spec.Properties, spec.Description = p.spec.Scale, p.spec.Properties, p.spec.Description
+		p.spec = spec
+	}
+	return p, err
+}
+
+// planOf is a revision's plan, read from the record if it is at zero.
+func (s *Service) planOf(ctx context.Context, r *revision) (*plan, error) {
+	if p := r.plan.Load(); p != nil {
+		return p, nil
+	}
+	d, err := s.Tree.Get(ctx, r.id)
+	if err != nil {
+		return nil, err
+	}
+	p, err := s.recall(ctx, d)
+	if err == nil && p.Revision != r.made {
+		err = fault.E(fault.Conflict, "DeploymentReplaced", "The deployment '%s' is being replaced.", r.name())
+	}
+	return p, err
+}
+
+// start makes the pool, starts its instances and has them prove that they
+// work. It returns when they have.
 func (s *Service) start(ctx context.Context, r *revision) error {
-	pool, err := s.newPool(r)
+	p := r.plan.Load()
+	pool, err := s.newPool(r, p)
 	if err != nil {
 		return err
 	}
 	r.pool = pool
-	s.mu.Lock()
-	s.known[r] = struct{}{}
-	s.mu.Unlock()
-	if err := pool.Start(ctx); err != nil {
-		s.forget(r)
-		return err
+	s.remember(r)
+	if err = pool.Start(ctx); err == nil {
+		err = s.prove(ctx, p, pool)
 	}
-	return nil
+	if err != nil {
+		at, now := context.WithCancel(ctx)
+		now() // there is nothing to finish
+		_ = pool.Close(at)
+		s.forget(r)
+	}
+	return err
 }
 
-func (s *Service) newPool(r *revision) (*scoring.Pool, error) {
-	timeout, err := parseDuration(r.spec.Request.Timeout)
+// settle is how long new instances are watched before they get requests: a
+// script that ends by itself mostly does so at once.
+const settle = 150 * time.Millisecond
+
+// prove has each instance pass its readiness probe as often as it must in a
+// row, without the pauses in which Azure waits for a container.
+func (s *Service) prove(ctx context.Context, p *plan, pool *scoring.Pool) error {
+	probe, err := probeOf(p.spec.Readiness)
+	if err != nil {
+		return err
+	}
+	return pool.Prove(ctx, probe, p.spec.Readiness.Success, settle)
+}
+
+func (s *Service) remember(r *revision) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.known[r] = struct{}{}
+}
+
+func (s *Service) newPool(r *revision, p *plan) (*scoring.Pool, error) {
+	timeout, err := parseDuration(p.spec.Request.Timeout)
 	if err != nil {
 		return nil, err
 	}
-	var k sku
-	if err := json.Unmarshal(r.deployment.SKU, &k); err != nil {
-		return nil, err
-	}
-	liveness, err := probeOf(r.spec.Liveness)
+	liveness, err := probeOf(p.spec.Liveness)
 	if err != nil {
 		return nil, err
 	}
-	readiness, err := probeOf(r.spec.Readiness)
+	readiness, err := probeOf(p.spec.Readiness)
+	if err != nil {
+		return nil, err
+	}
+	size, err := sizeOf(&p.spec, capacity(p.deployment))
 	if err != nil {
 		return nil, err
 	}
 	return scoring.NewPool(scoring.PoolConfig{
-		Name: r.name(), Runtime: s.Runtime, Instances: k.Capacity,
-		MaxConcurrent: r.spec.Request.Concurrency, RequestTimeout: timeout, // maxQueueWait is deprecated in Azure and does nothing
+		Name: p.name(), Runtime: s.Runtime, Instances: size.start(), Scaling: size.Scaling, Scaler: &s.scaler,
+		OnSleep:       func(asleep bool) { s.slept(r, asleep) },
+		MaxConcurrent: p.spec.Request.Concurrency, RequestTimeout: timeout, // maxQueueWait is deprecated in Azure and does nothing
 		InitTimeout: readiness.InitialDelay + time.Duration(readiness.FailureThreshold)*readiness.Period,
 		Liveness:    liveness,
 		Log:         scoring.NewLogRing(100, r.console), Logger: s.Log, Now: s.Now,
-		Spec: func(ctx context.Context, index int) (worker.Spec, func(), error) { return s.instance(ctx, r, index) },
+		Spec: func(ctx context.Context, index int) (worker.Spec, func(), error) {
+			p, err := s.planOf(ctx, r)
+			if err != nil {
+				return worker.Spec{}, nil, err
+			}
+			r.plan.Store(p)
+			return s.instance(ctx, p, index)
+		},
 	}), nil
 }
 
@@ -148,45 +234,45 @@ func probeOf(p *probe) (scoring.Probe, error) {
 }
 
 // instance opens the token endpoint of one instance and says how to run it.
-func (s *Service) instance(ctx context.Context, r *revision, index int) (worker.Spec, func(), error) {
+func (s *Service) instance(ctx context.Context, p *plan, index int) (worker.Spec, func(), error) {
 	standard := 0
-	if len(r.principals) > 1 {
+	if len(p.principals) > 1 {
 		standard = msi.NoDefault
 	}
-	id := r.name() + "/" + strconv.Itoa(index)
+	id := p.name() + "/" + strconv.Itoa(index)
 	tokens, err := s.TokenServer.Open(ctx, msi.Instance{
-		ID: id, Identities: r.principals, Default: standard, Host: r.endpoint.ID.String(), Forms: s.TokenForms,
+		ID: id, Identities: p.principals, Default: standard, Host: p.endpoint.ID.String(), Forms: s.TokenForms,
 	})
 	if err != nil {
 		return worker.Spec{}, nil, err
 	}
 	release := func() { _ = tokens.Close() }
-	home := filepath.Join(s.revisionDir(r), "home", strconv.Itoa(index))
+	home := filepath.Join(s.planDir(p), "home", strconv.Itoa(index))
 	if err := os.MkdirAll(home, 0o700); err != nil {
 		release()
 		return worker.Spec{}, nil, err
 	}
-	app := filepath.Join(s.revisionDir(r), r.App)
-	env := s.environ(r, home, app)
+	app := filepath.Join(s.planDir(p), p.App)
+	env := s.environ(p, home, app)
 	env = append(env, tokens.Env()...)
-	return worker.Spec{Name: id, Python: r.Python, Dir: app, Script: r.spec.Code.Script, Env: env}, release, nil
+	return worker.Spec{Name: id, Python: p.Python, Dir: app, Script: p.spec.Code.Script, Env: env}, release, nil
 }
 
 // environ is an instance's environment. The user's variables come after the
 // platform's and win, but for those of the token endpoint, which come last.
-func (s *Service) environ(r *revision, home, app string) []string {
+func (s *Service) environ(p *plan, home, app string) []string {
 	env := append([]string{
-		"PATH=" + filepath.Dir(r.Python) + ":/usr/local/bin:/usr/bin:/bin",
+		"PATH=" + filepath.Dir(p.Python) + ":/usr/local/bin:/usr/bin:/bin",
 		"HOME=" + home, "TMPDIR=" + home, "LANG=C.UTF-8", "PYTHONDONTWRITEBYTECODE=1", "PYTHONNOUSERSITE=1",
 		"AML_APP_ROOT=" + app,
-		"AZUREML_ENTRY_SCRIPT=" + r.spec.Code.Script,
-		"SERVICE_NAME=" + r.endpoint.ID.Name(), "WORKSPACE_NAME=" + r.endpoint.ID.Parent().Name(),
-		"HOSTNAME=" + r.deployment.ID.Name(),
+		"AZUREML_ENTRY_SCRIPT=" + p.spec.Code.Script,
+		"SERVICE_NAME=" + p.endpoint.ID.Name(), "WORKSPACE_NAME=" + p.endpoint.ID.Parent().Name(),
+		"HOSTNAME=" + p.deployment.ID.Name(),
 	}, s.InstanceEnv...)
-	if r.Models != "" {
-		env = append(env, "AZUREML_MODEL_DIR="+filepath.Join(s.revisionDir(r), r.Models))
+	if p.Models != "" {
+		env = append(env, "AZUREML_MODEL_DIR="+filepath.Join(s.planDir(p), p.Models))
 	}
-	for name, value := range r.spec.Variables {
+	for name, value := range p.spec.Variables {
 		env = append(env, name+"="+value)
 	}
 	return env
@@ -213,7 +299,11 @@ func (s *Service) forget(r *revision) {
 
 // crashed turns the end of an instance into the fault of a deployment: Azure's
 // outer code, with the real cause and what the identity lacked inside.
-func (s *Service) crashed(r *revision, err error, began time.Time) error {
+func (s *Service) crashed(p *plan, err error, began time.Time) error {
+	var unproven *scoring.ProbeError
+	if errors.As(err, &unproven) {
+		return fault.E(fault.Invalid, "ResourceNotReady", "User container has crashed or terminated: Readiness probe failed: %s", unproven.Error())
+	}
 	var exit *worker.ExitError
 	if !errors.As(err, &exit) {
 		if errors.Is(err, context.DeadlineExceeded) {
@@ -227,8 +317,8 @@ func (s *Service) crashed(r *revision, err error, began time.Time) error {
 	}
 	f := fault.E(fault.Invalid, "ResourceNotReady", "User container has crashed or terminated: %s", text)
 	f.With(fault.E(fault.Invalid, exit.Code, "%s", strings.TrimSpace(text+"\n"+exit.Traceback)))
-	for _, p := range r.principals {
-		for _, denial := range s.denials.since(p.ObjectID, began) {
+	for _, who := range p.principals {
+		for _, denial := range s.denials.since(who.ObjectID, began) {
 			lacked := denied(denial, "AuthorizationPermissionMismatch", "While it started, ")
 			f.With(lacked)
 			f.Message = strings.TrimRight(f.Message, ".") + ". " + lacked.Message

@@ -24,7 +24,8 @@ func denialOf(principal, action string) fault.Denial {
 
 // running is a revision that runs as a principal, as far as denials know it.
 func (w *world) running(principal string) *revision {
-	r := &revision{principals: []identity.Principal{{ObjectID: principal}}, console: consoleOf(w.t)}
+	r := &revision{console: consoleOf(w.t)}
+	r.plan.Store(&plan{principals: []identity.Principal{{ObjectID: principal}}})
 	w.svc.mu.Lock()
 	w.svc.known[r] = struct{}{}
 	w.svc.mu.Unlock()
@@ -87,21 +88,21 @@ func TestCrashSaysItsCauseAndWhatWasLacking(t *testing.T) {
 	began := time.Now()
 	w.svc.denials.add(denialOf("one", "earlier"), began.Add(-time.Minute))
 	exit := &worker.ExitError{Code: worker.CodeInitFailed, Type: "HTTPError", Message: "init() raised", Traceback: "line 7"}
-	plain := fault.From(w.svc.crashed(r, exit, began))
+	plain := fault.From(w.svc.crashed(r.plan.Load(), exit, began))
 	if plain.Code != "ResourceNotReady" || plain.Kind != fault.Invalid || len(plain.Details) != 1 || plain.Details[0].Code != worker.CodeInitFailed ||
 		!strings.Contains(plain.Message, "HTTPError: init() raised") || !strings.Contains(plain.Details[0].Message, "line 7") || plain.Denial != nil {
 		t.Errorf("a crash: %+v", plain)
 	}
 	w.svc.Denied(denialOf("one", "now"))
-	lacking := fault.From(w.svc.crashed(r, exit, began))
+	lacking := fault.From(w.svc.crashed(r.plan.Load(), exit, began))
 	if len(lacking.Details) != 2 || lacking.Details[1].Code != "AuthorizationPermissionMismatch" || lacking.Denial == nil || lacking.Denial.Action != "now" ||
 		!strings.Contains(lacking.Message, "az role assignment create for now") || strings.Contains(lacking.Message, "earlier") {
 		t.Errorf("a crash for want of a role: %+v", lacking)
 	}
-	if f := fault.From(w.svc.crashed(r, fmt.Errorf("waiting: %w", context.DeadlineExceeded), began)); f.Code != "ResourceNotReady" {
+	if f := fault.From(w.svc.crashed(r.plan.Load(), fmt.Errorf("waiting: %w", context.DeadlineExceeded), began)); f.Code != "ResourceNotReady" {
 		t.Errorf("not ready in time: %+v", f)
 	}
-	if err := errors.New("ours"); !errors.Is(w.svc.crashed(r, err, began), err) {
+	if err := errors.New("ours"); !errors.Is(w.svc.crashed(r.plan.Load(), err, began), err) {
 		t.Error("another failure is not handed on")
 	}
 }
@@ -112,8 +113,8 @@ func TestRecordTakesTheLatestRevisionOnly(t *testing.T) {
 	w := newWorld(t)
 	_, blue := w.endpoint("recorded")
 	w.modify(blue, func(r *resource.Resource) { r.Operation = "op-2" })
-	of := func(operation string) *revision {
-		return &revision{placement: placement{Revision: operation, Python: "/p"}, deployment: w.get(blue)}
+	of := func(operation string) *plan {
+		return &plan{placement: placement{Revision: operation, Python: "/p"}, deployment: w.get(blue)}
 	}
 	if err := w.svc.keep(t.Context(), of("op-1")); !errors.Is(err, operation.ErrCanceled) || len(w.get(blue).Private) != 0 {
 		t.Errorf("a superseded one is kept: %v %s", err, w.get(blue).Private)
@@ -126,21 +127,15 @@ func TestRecordTakesTheLatestRevisionOnly(t *testing.T) {
 	if err != nil || loaded.Revision != "op-2" || loaded.Python != "/p" {
 		t.Errorf("kept: %+v %v", loaded, err)
 	}
-	if err := w.svc.unchanged(t.Context(), loaded); err != nil {
-		t.Errorf("the one that is recorded: %v", err)
-	}
-	if err := w.svc.unchanged(t.Context(), before); !errors.Is(err, operation.ErrCanceled) {
-		t.Errorf("one that was replaced comes back: %v", err)
-	}
 }
 
 // A refused revision leaves the one that serves where it is.
 func TestRefusedRevisionReplacesNothing(t *testing.T) {
 	w := newWorld(t)
 	_, blue := w.endpoint("swapped")
-	next := &revision{deployment: w.get(blue)}
+	next := newRevision(&plan{deployment: w.get(blue)})
 	refusal := errors.New("no")
-	refuse := func(context.Context, *revision) error { return refusal }
+	refuse := func(context.Context, *plan) error { return refusal }
 	if _, err := w.svc.swap(t.Context(), next, refuse); !errors.Is(err, refusal) || len(w.svc.live) != 0 {
 		t.Errorf("swapped: %v, %d live", err, len(w.svc.live))
 	}
@@ -192,7 +187,7 @@ func TestVariablesOfTheUserComeAfterThePlatforms(t *testing.T) {
 	w := newWorld(t)
 	id, blue := w.endpoint("varied")
 	w.svc.InstanceEnv = []string{"HTTPS_PROXY=platform"}
-	r := &revision{endpoint: w.get(id), deployment: w.get(blue), placement: placement{Python: "/env/bin/python", Models: "azureml-models/m/1"}}
+	r := &plan{endpoint: w.get(id), deployment: w.get(blue), placement: placement{Python: "/env/bin/python", Models: "azureml-models/m/1"}}
 	r.spec.Code = &codeConfig{Script: "score.py"}
 	r.spec.Variables = map[string]string{"HTTPS_PROXY": "user", "AZUREML_MODEL_DIR": "user"}
 	env := w.svc.environ(r, "/home", "/app")

@@ -2,10 +2,12 @@ package endpoint
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"lapis/armid"
@@ -14,6 +16,39 @@ import (
 	"lapis/resource"
 	"lapis/scoring"
 )
+
+// serving is the revision that answers for a deployment, or nil.
+func (s *Service) serving(id armid.ID) *revision {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.live[id.Parent().Key()][strings.ToLower(id.Name())]
+}
+
+// serve makes a revision the one that answers, and returns the one before.
+func (s *Service) serve(next *revision) (former *revision) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key, name := next.id.Parent().Key(), strings.ToLower(next.id.Name())
+	if s.live[key] == nil {
+		s.live[key] = map[string]*revision{}
+	}
+	former = s.live[key][name]
+	s.live[key][name] = next
+	return former
+}
+
+// unserve ends what serve began.
+func (s *Service) unserve(id armid.ID) (former *revision) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key, name := id.Parent().Key(), strings.ToLower(id.Name())
+	former = s.live[key][name]
+	delete(s.live[key], name)
+	if len(s.live[key]) == 0 {
+		delete(s.live, key)
+	}
+	return former
+}
 
 // publish puts an endpoint's keys, deployments and traffic, as they are now,
 // into the front's table.
@@ -34,10 +69,8 @@ func (s *Service) publish(ctx context.Context, id armid.ID) error {
 	}
 	pools := map[string]*scoring.Pool{}
 	s.mu.Lock()
-	for _, rev := range s.live {
-		if rev.endpoint.ID.Equal(id) {
-			pools[rev.deployment.ID.Name()] = rev.pool
-		}
+	for _, rev := range s.live[id.Key()] {
+		pools[rev.id.Name()] = rev.pool
 	}
 	s.mu.Unlock()
 	notLive := func(name string, _ int) bool { return pools[name] == nil }
@@ -98,10 +131,7 @@ func (s *Service) end(ctx context.Context, ep, r resource.Resource, operationID 
 	if err := s.Operations.Cancel(ctx, r.ID.Key(), operationID); err != nil {
 		return err
 	}
-	s.mu.Lock()
-	rev := s.live[r.ID.Key()]
-	delete(s.live, r.ID.Key())
-	s.mu.Unlock()
+	rev := s.unserve(r.ID)
 	if err := s.publish(ctx, ep.ID); err != nil {
 		return err
 	}
@@ -111,6 +141,8 @@ func (s *Service) end(ctx context.Context, ep, r resource.Resource, operationID 
 		s.stopRevision(drain, rev)
 		rev.console.Close()
 	}
+	s.logs.over(s.consolePath(ep, r))
+	s.logs.over(s.storagePath(ep, r))
 	return os.RemoveAll(s.deploymentDir(ep, r))
 }
 
@@ -150,8 +182,9 @@ func (s *Service) runDeleteEndpoint(ctx context.Context, run *operation.Run) err
 }
 
 // Resume opens the addresses of all endpoints and starts, in the background,
-// every deployment that served before the platform stopped. Call it before the
-// operations are resumed.
+// every deployment that had instances when the platform stopped; requests wait
+// for it. One that was at zero stays there. Call it before the operations are
+// resumed.
 func (s *Service) Resume(ctx context.Context) error {
 	endpoints, err := s.Tree.List(ctx, TypeName, armid.Root)
 	if err != nil {
@@ -159,81 +192,84 @@ func (s *Service) Resume(ctx context.Context) error {
 	}
 	s.sweep(endpoints)
 	for _, ep := range endpoints {
+		deployments, err := s.Tree.List(ctx, DeploymentType, ep.ID)
+		if err != nil {
+			return err
+		}
+		for _, d := range deployments {
+			if err := s.comeBack(ctx, ep, d); err != nil {
+				s.Log.Warn("a deployment does not come back", "deployment", d.ID.String(), "error", err)
+			}
+		}
 		if err := s.publish(ctx, ep.ID); err != nil {
 			return fmt.Errorf("opening the endpoint %s: %w", ep.ID.Name(), err)
-		}
-	}
-	deployments, err := s.Tree.List(ctx, DeploymentType, armid.Root)
-	if err != nil {
-		return err
-	}
-	for _, d := range deployments {
-		r, err := s.load(ctx, d)
-		if err != nil || r.Revision == "" {
-			continue // it never served, or its identity is gone: its operation, if any, tells
-		}
-		if d.State == resource.Deleting || r.endpoint.State == resource.Deleting {
-			continue // its deletion goes on
-		}
-		s.sweepRevisions(r)
-		if d.State.Done() || r.Revision != d.Operation { // else its operation goes on from the start
-			s.wg.Go(func() { s.revive(d) })
 		}
 	}
 	return nil
 }
 
+// comeBack puts what served behind its endpoint's address again.
+func (s *Service) comeBack(ctx context.Context, ep, d resource.Resource) error {
+	p, err := s.recall(ctx, d)
+	if err != nil || p.Revision == "" {
+		return err
+	}
+	if d.State == resource.Deleting || ep.State == resource.Deleting {
+		return nil // its operation goes on, and removes everything
+	}
+	s.sweepRevisions(p)
+	if !d.State.Done() && p.Revision == d.Operation {
+		return nil // its operation goes on from the start
+	}
+	r := newRevision(p)
+	r.console = s.logs.take(s.consolePath(p.endpoint, p.deployment))
+	if r.pool, err = s.newPool(r, p); err != nil {
+		r.console.Close()
+		return err
+	}
+	r.pool.StartAtZero()
+	s.remember(r)
+	s.serve(r)
+	if at := r.pool.Scaling(); s.asleep(r) && at.Max > 0 && at.Min == 0 {
+		r.console.rest(true)
+		r.plan.Store(nil)
+		return nil
+	}
+	r.console.printf(s.Now(), "I lapis - the platform was started again, and starts the deployment")
+	s.wg.Go(func() { s.revive(r, d) })
+	return nil
+}
+
+// reviving is how many deployments are started at a time after a restart. A
+// request for one does not wait for the others.
+const reviving = 8
+
 // revive starts a deployment as it was, again and again until it serves, is
 // replaced, or the platform stops.
-func (s *Service) revive(d resource.Resource) {
+func (s *Service) revive(r *revision, d resource.Resource) {
 	for wait := time.Second; ; wait = min(2*wait, time.Minute) {
-		err := s.reviveOnce(d)
-		if err == nil {
+		select {
+		case s.turns <- struct{}{}:
+		case <-s.ctx.Done():
 			return
 		}
+		began := s.Now()
+		err := r.pool.Wake(s.ctx)
+		<-s.turns
+		if err == nil || errors.Is(err, scoring.ErrClosed) || s.ctx.Err() != nil {
+			return
+		}
+		if p, planned := s.planOf(s.ctx, r); planned == nil {
+			err = s.crashed(p, err, began)
+		}
+		r.console.printf(s.Now(), "E lapis - %s", fault.From(err).Message)
 		s.Log.Warn("a deployment could not be started again", "deployment", d.ID.String(), "error", err, "next", wait)
 		select {
 		case <-s.ctx.Done():
 			return
 		case <-time.After(wait):
 		}
-		if now, err := s.Tree.Get(s.ctx, d.ID); err != nil || string(now.Private) != string(d.Private) {
-			return // deleted or replaced
-		}
 	}
-}
-
-func (s *Service) reviveOnce(d resource.Resource) error {
-	r, err := s.load(s.ctx, d)
-	if err != nil {
-		return err
-	}
-	if r.console, err = openLog(s.consolePath(r.endpoint, d), false); err != nil {
-		return err
-	}
-	r.console.printf(s.Now(), "I lapis - the platform was started again, and starts the deployment")
-	began := s.Now()
-	if err := s.start(s.ctx, r); err != nil {
-		err = s.crashed(r, err, began)
-		r.console.printf(s.Now(), "E lapis - %s", fault.From(err).Message)
-		r.console.Close()
-		return err
-	}
-	err = s.replace(s.ctx, r, s.unchanged)
-	if err != nil {
-		s.stopRevision(s.ctx, r)
-		r.console.Close()
-	}
-	return err
-}
-
-// unchanged refuses a revision that its deployment's record no longer names.
-func (s *Service) unchanged(ctx context.Context, r *revision) error {
-	now, err := s.Tree.Get(ctx, r.deployment.ID)
-	if err == nil && string(now.Private) != string(r.deployment.Private) {
-		err = operation.ErrCanceled
-	}
-	return err
 }
 
 // sweep removes the folders of endpoints that no longer exist.
@@ -254,22 +290,26 @@ func (s *Service) sweep(endpoints []resource.Resource) {
 }
 
 // sweepRevisions removes the folders of revisions that a crash left behind.
-func (s *Service) sweepRevisions(r *revision) {
-	dir := s.deploymentDir(r.endpoint, r.deployment)
+func (s *Service) sweepRevisions(p *plan) {
+	dir := s.deploymentDir(p.endpoint, p.deployment)
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return
 	}
 	for _, entry := range entries {
-		if name := entry.Name(); name != "logs" && name != r.Revision {
+		if name := entry.Name(); name != "logs" && name != p.Revision {
 			_ = os.RemoveAll(dir + string(os.PathSeparator) + name)
 		}
 	}
 }
 
+// Quiesce ends what waits: those who follow logs get their answer.
+func (s *Service) Quiesce() { s.stop() }
+
 // Close stops all instances. What served is started again by the next Resume.
 func (s *Service) Close(ctx context.Context) {
 	s.stop()
+	s.scaler.Close()
 	s.wg.Wait()
 	s.mu.Lock()
 	running := slices.Collect(maps.Keys(s.known))

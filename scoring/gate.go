@@ -8,8 +8,11 @@ import (
 	"time"
 )
 
+// ErrClosed means that a pool has been closed.
+var ErrClosed = errors.New("the pool is closed")
+
 var (
-	errSealed   = errors.New("the pool is closed")
+	errSealed   = ErrClosed
 	errTooMany  = errors.New("too many pending requests")
 	errNotReady = errors.New("no instance is ready")
 )

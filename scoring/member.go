@@ -2,7 +2,6 @@ package scoring
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -152,7 +151,9 @@ func (m *member) pause(d time.Duration) bool {
 }
 
 // errEnded stands in where an instance ended without saying why.
-var errEnded = errors.New("the instance ended")
+func errEnded() error {
+	return &worker.ExitError{Stage: worker.StageRun, Code: worker.CodeExited, Message: "The instance ended."}
+}
 
 // live runs one instance from its start to its end. It returns how long it
 // was ready, and why it ended; nil if the member was told to go.
@@ -212,7 +213,7 @@ func whyEnded(instance worker.Instance) error {
 	if err := instance.Err(); err != nil {
 		return err
 	}
-	return errEnded
+	return errEnded()
 }
 
 // startInstance asks for the spec and starts it. cleanup gives everything back.

@@ -163,6 +163,11 @@ func (p *Pool) Scale(ctx context.Context, n int) error {
 func (p *Pool) resize(ctx context.Context, n int) (gone []*member, err error) {
 	p.scaling.Lock()
 	defer p.scaling.Unlock()
+	return p.change(ctx, n)
+}
+
+// change is resize for those who hold scaling.
+func (p *Pool) change(ctx context.Context, n int) (gone []*member, err error) {
 	p.mu.Lock()
 	if p.closed {
 		p.mu.Unlock()
@@ -277,7 +282,8 @@ func (p *Pool) Log() *LogRing { return p.cfg.Log }
 type State struct {
 	Instances int  // wanted
 	Ready     int  // of them
-	Asleep    bool // scaled to zero: the next request starts an instance
+	Asleep    bool // at zero: the next request starts an instance
+	Starting  bool // from zero, now
 	Closed    bool
 
 	Pending  int // requests that are here: InFlight, Queued, or waiting for a cold start
@@ -299,7 +305,7 @@ func (p *Pool) State() State {
 	s := p.gate.state()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s.Instances, s.Closed, s.Restarts = len(p.members), p.closed, p.restarts.Load()
+	s.Instances, s.Starting, s.Closed, s.Restarts = len(p.members), p.rouse != nil, p.closed, p.restarts.Load()
 	s.ColdStarts, s.FailedStarts, s.LastStart = p.starts, p.failedStarts, p.lastStart
 	for _, m := range p.members {
 		s.Members = append(s.Members, m.snapshot())

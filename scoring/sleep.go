@@ -158,6 +158,22 @@ func (p *Pool) await(ctx context.Context, size int) error {
 	}
 }
 
+// Wake starts the instances of a pool at zero, as a request would, and returns
+// when one is ready. It returns at once, with the last cause, while a start that
+// failed is not tried again yet. [ErrClosed] means that nothing is to be started.
+func (p *Pool) Wake(ctx context.Context) error {
+	r, err := p.joinRouse(0)
+	if r == nil {
+		return err
+	}
+	select {
+	case <-r.done:
+		return r.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // joinRouse gives the start that is under way, or begins one. It returns none
 // if the pool is awake by now, or with an error.
 func (p *Pool) joinRouse(size int) (*rouse, error) {
@@ -189,13 +205,9 @@ func (p *Pool) leaveRouse(size int) {
 
 // startFromZero starts the instances that a pool at zero comes back with.
 func (p *Pool) startFromZero() {
-	p.say('I', "a request starts an instance")
+	p.say('I', "starting from zero instances")
 	began := time.Now()
-	n := 1
-	if s := p.Scaling(); s.Max > 0 {
-		n = s.Clamp(1)
-	}
-	err := p.Scale(p.life, n)
+	err := p.comeBack()
 	took := time.Since(began)
 	p.mu.Lock()
 	r := p.rouse
@@ -210,13 +222,28 @@ func (p *Pool) startFromZero() {
 	p.mu.Unlock()
 	switch {
 	case err == nil:
-		p.say('I', "an instance was ready %v after the request", took.Round(time.Millisecond))
+		p.say('I', "ready after %v", took.Round(time.Millisecond))
 	case !errors.Is(err, errSealed) && p.life.Err() == nil:
 		p.say('E', "no instance could be started: %v", err)
 		p.rest()
 	}
 	r.err = err
 	close(r.done)
+}
+
+// comeBack starts as many instances as a pool begins with, if it is still at zero.
+func (p *Pool) comeBack() error {
+	p.scaling.Lock()
+	defer p.scaling.Unlock()
+	if !p.gate.resting() {
+		return nil
+	}
+	n := p.cfg.Instances
+	if s := p.Scaling(); s != (Scaling{}) {
+		n = s.Clamp(0)
+	}
+	_, err := p.change(p.life, n)
+	return err
 }
 
 // notStarted is the fault for requests that a failed start was for.
