@@ -167,10 +167,9 @@ func (p *platform) workspaceSpecimens() []specimen {
 		body["properties"].(object)["description"], body["properties"].(object)["tags"] = "d", object{"a": "b"}
 		return p.kept("ml", "datastore "+name+" as it is made", "Datastore", p.arm("PUT", stores+name, datastoreVersion, body), 201)
 	}
-	uai := p.group() + "/providers/Microsoft.ManagedIdentity/userAssignedIdentities/vendor"
 	more := p.group() + "/providers/Microsoft.MachineLearningServices/workspaces/vendor"
 	made := p.arm("PUT", more, "2024-10-01", object{"location": p.info.Location, "tags": object{"a": "b"}, "kind": "Default",
-		"identity":   object{"type": "SystemAssigned,UserAssigned", "userAssignedIdentities": object{uai: object{}}},
+		"identity":   object{"type": "SystemAssigned"},
 		"properties": object{"friendlyName": "f", "description": "d", "hbiWorkspace": false, "storageAccount": account, "publicNetworkAccess": "Enabled"}})
 	p.ended(made)
 	patched := p.arm("PATCH", more, "2024-10-01", object{"tags": object{"a": "c"}, "properties": object{"friendlyName": "g"}})
@@ -181,7 +180,7 @@ func (p *platform) workspaceSpecimens() []specimen {
 		store("withkey", object{"credentialsType": "AccountKey", "secrets": object{"secretsType": "AccountKey", "key": key}}),
 		store("withtoken", object{"credentialsType": "Sas", "secrets": object{"secretsType": "Sas", "sasToken": "sv=2021-12-02&sr=c&sp=rl&sig=abcdefg%3D"}}),
 		store("without", object{"credentialsType": "None"}),
-		p.get("ml", "workspace", "Workspace", ws), p.get("ml", "workspace with both identities", "Workspace", more),
+		p.get("ml", "workspace", "Workspace", ws), p.get("ml", "workspace with all settings", "Workspace", more),
 		p.get("ml", "workspaces", "Workspace", p.group()+"/providers/Microsoft.MachineLearningServices/workspaces", "WorkspaceListResult"),
 		p.get("ml", "workspaces of the subscription", "Workspace", "/subscriptions/"+p.info.SubscriptionID+"/providers/Microsoft.MachineLearningServices/workspaces", "WorkspaceListResult"),
 		p.asking("POST", "ml", "keys of a workspace", "ListWorkspaceKeysResult", ws+"/listKeys", nil),
