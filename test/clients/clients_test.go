@@ -71,12 +71,20 @@ func (p *platform) shell(ctx context.Context, script string, command ...string) 
 	script = `eval "$("$0" env --data "$1")" || exit; shift; ` + script + ` exec "$@"`
 	cmd := exec.CommandContext(ctx, "/bin/sh", append([]string{"-c", script, p.program, p.data}, command...)...)
 	cmd.WaitDelay = 10 * time.Second
-	for _, entry := range os.Environ() { // nothing that leads to the developer's own Azure, or another platform
-		if name, _, _ := strings.Cut(entry, "="); !strings.HasPrefix(name, "AZURE_") && !strings.HasPrefix(name, "ARM_") && name != "LAPIS_DATA" {
-			cmd.Env = append(cmd.Env, entry)
+	cmd.Env = clean()
+	return cmd
+}
+
+// clean is the environment without what leads to the developer's own Azure, or
+// another platform.
+func clean() []string {
+	var env []string
+	for _, entry := range os.Environ() {
+		if name, _, _ := strings.Cut(entry, "="); !strings.HasPrefix(name, "AZURE_") && !strings.HasPrefix(name, "ARM_") && name != "LAPIS_DATA" && name != "LAPIS_BINARY" {
+			env = append(env, entry)
 		}
 	}
-	return cmd
+	return env
 }
 
 // flowTime bounds one script. Most of it is for building the environment.

@@ -2,6 +2,7 @@ package clients
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // findPython returns an interpreter that the pinned packages run on. Tests skip
@@ -83,6 +85,24 @@ func install(t *testing.T, base, folder, requirements string) ([]byte, error) {
 	}
 	return nil, nil
 }
+
+// needIndex skips a test that installs packages where no package index answers:
+// the clients may be cached when the environment of a scoring script is not.
+// It asks as pip does, with the user's own configuration.
+func needIndex(t *testing.T, python string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	probe := exec.CommandContext(ctx, python, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-cache-dir",
+		"--retries", "0", "--timeout", "15", "--no-deps", "--dest", t.TempDir(), smallPackage)
+	if out, err := probe.CombinedOutput(); err != nil {
+		t.Skipf("no package index is reached, so no environment of a scoring script can be built: pip cannot download %s (%v):\n%s",
+			smallPackage, err, tail(out, 1000))
+	}
+}
+
+// smallPackage has some 6 kB.
+const smallPackage = "iniconfig==2.1.0"
 
 func cacheFolder(t *testing.T) string {
 	t.Helper()

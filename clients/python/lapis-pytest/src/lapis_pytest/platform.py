@@ -19,6 +19,24 @@ from typing import Any
 ARM = "management.azure.com"
 LOGIN = "login.microsoftonline.com"
 
+#: Variables that lead Azure's clients elsewhere, whatever `lapis env` says: another cloud, another credential.
+MISLEADING = (
+    "ALL_PROXY",
+    "all_proxy",
+    "ARM_CLOUD_METADATA_URL",
+    "AZURE_AUTHORITY_HOST",
+    "AZURE_CLIENT_CERTIFICATE_PATH",
+    "AZURE_FEDERATED_TOKEN_FILE",
+    "AZURE_PASSWORD",
+    "AZURE_TOKEN_CREDENTIALS",
+    "AZURE_USERNAME",
+    "AZUREML_CURRENT_CLOUD",
+    "IDENTITY_ENDPOINT",
+    "IDENTITY_HEADER",
+    "MSI_ENDPOINT",
+    "MSI_SECRET",
+)
+
 
 class LapisError(RuntimeError):
     """The platform does not start, or refuses what a fixture asks of it."""
@@ -109,6 +127,8 @@ class Platform:
     def environment(self) -> Iterator[Platform]:
         """Set the variables for the time of a with block, for what runs outside of lapis_env."""
         before = dict(os.environ)
+        for name in MISLEADING:
+            os.environ.pop(name, None)
         os.environ.update(self.env)
         try:
             yield self

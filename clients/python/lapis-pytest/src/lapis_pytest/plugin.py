@@ -24,9 +24,10 @@ def lapis(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture
-def lapis_env(lapis: Platform, monkeypatch: pytest.MonkeyPatch) -> Iterator[Platform]:
+def lapis_env(lapis: Platform) -> Iterator[Platform]:
     """The platform as its first start left it, and an environment that leads to it."""
-    for name, value in lapis.env.items():
-        monkeypatch.setenv(name, value)
-    yield lapis
-    lapis.reset()
+    with lapis.environment():
+        try:
+            yield lapis
+        finally:
+            lapis.reset()
