@@ -53,3 +53,16 @@ func (s *Server) HostNames() []string {
 	}
 	return names
 }
+
+// Authorizer is what checks the callers of an endpoint.
+func (s *Server) Authorizer(endpoint string) func(ctx context.Context, bearer string) error {
+	for _, e := range s.front.Endpoints() {
+		if e.Name == endpoint {
+			return e.Authorize
+		}
+	}
+	return nil
+}
+
+// RevokeKeys withdraws all keys that tokens are signed with.
+func (s *Server) RevokeKeys() error { return s.issuer.Revoke(context.Background()) }

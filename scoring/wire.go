@@ -63,12 +63,22 @@ func workerHeader(r *http.Request, clientID string) http.Header {
 	return out
 }
 
+// isFronts reports whether a header of answers is the front's to set: a script
+// that sets it says nothing by that.
+func isFronts(name string) bool {
+	switch name {
+	case headerRequestID, headerDeployment, headerModelTime, headerErrorReason, headerErrorStatus, headerDenied:
+		return true
+	}
+	return false
+}
+
 // writeHead sends the head of an instance's answer. Any status but 200 becomes
 // 424, with the status in a header; the body stays as it is.
 func writeHead(w http.ResponseWriter, result *Result, event *Event) {
 	header := w.Header()
 	for name, values := range result.Header {
-		if name != headerRequestID {
+		if !isFronts(name) {
 			header[name] = values
 		}
 	}
