@@ -102,19 +102,7 @@ func (s *Server) openFaces(context.Context) error {
 		Tenant:       graph.Tenant{ID: s.home.Tenant, DisplayName: "Lapis", Domain: s.cfg.Suffix},
 		AuthorizeURL: "https://login.microsoftonline.com/" + s.home.Tenant + "/oauth2/authorize",
 	})
-	own := s.cfg.Suffix
-	s.faces = faces{
-		exact: map[string]http.Handler{
-			"management.azure.com": s.arm, "management." + own: s.ownManagement(s.arm),
-			"login.microsoftonline.com": entrance, "login.microsoft.com": entrance, "login.windows.net": entrance, "login." + own: entrance,
-			"graph.microsoft.com": people, "graph." + own: people,
-		},
-		suffix: []suffixFace{
-			{".blob.core.windows.net", data}, {".blob.core." + own, data},
-			{".azurecr.io", images}, {".azurecr." + own, images},
-			{scoringDomain, s.front}, {".inference.ml." + own, s.ownScoring()},
-		},
-	}
+	s.nameFaces(data, images, entrance, people)
 	egress := gateway.EgressAllow
 	if s.cfg.EgressDeny {
 		egress = gateway.EgressDeny
@@ -124,6 +112,28 @@ func (s *Server) openFaces(context.Context) error {
 		Plain: map[string]http.Handler{metricsPath: s.arm},
 	})
 	return nil
+}
+
+// nameFaces leads names to faces, each traced if anything is.
+func (s *Server) nameFaces(data, images, entrance, people http.Handler) {
+	traced := func(name string, face http.Handler) http.Handler {
+		return s.tracing.Face(name, gateway.ProxyPassword, face)
+	}
+	own := s.cfg.Suffix
+	data, images = traced(blobPlane, data), traced(registryPlane, images)
+	entrance, people = traced("login", entrance), traced("graph", people)
+	s.faces = faces{
+		exact: map[string]http.Handler{
+			"management.azure.com": traced(managementPlane, s.arm), "management." + own: traced(managementPlane, s.ownManagement(s.arm)),
+			"login.microsoftonline.com": entrance, "login.microsoft.com": entrance, "login.windows.net": entrance, "login." + own: entrance,
+			"graph.microsoft.com": people, "graph." + own: people,
+		},
+		suffix: []suffixFace{
+			{".blob.core.windows.net", data}, {".blob.core." + own, data},
+			{".azurecr.io", images}, {".azurecr." + own, images},
+			{scoringDomain, s.tracing.Scoring(s.front)}, {".inference.ml." + own, s.tracing.Scoring(s.ownScoring())},
+		},
+	}
 }
 
 // scoringDomain ends the names under which endpoints are scored.

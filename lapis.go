@@ -123,6 +123,7 @@ type Server struct {
 	front      *scoring.Front
 	arm        *arm.Face
 	metrics    *telemetry.Metrics
+	tracing    *telemetry.Tracing // nil: off
 	faces      faces
 	gate       *gateway.Gateway
 
@@ -137,7 +138,6 @@ func New(cfg Config) (_ *Server, err error) {
 		return nil, err
 	}
 	s := &Server{cfg: cfg}
-	s.metrics = telemetry.NewMetrics(telemetry.MetricsConfig{Version: Version(), State: s.observed})
 	defer func() {
 		if err != nil {
 			s.close()
@@ -145,7 +145,7 @@ func New(cfg Config) (_ *Server, err error) {
 	}()
 	ctx := context.Background()
 	for _, step := range []func(context.Context) error{
-		s.openFolder, s.openStores, s.openIdentity, s.openListener, s.openServices, s.openFaces, s.bootstrap,
+		s.openTelemetry, s.openFolder, s.openStores, s.openIdentity, s.openListener, s.openServices, s.openFaces, s.bootstrap,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, err

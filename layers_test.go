@@ -32,11 +32,12 @@ var layers = map[string]int{
 // beside lists what a folder may import of its own layer. Below one folder,
 // packages import one another as they like.
 var beside = map[string][]string{
-	"token":    {"identity"},
-	"resource": {"operation"},
-	"endpoint": {"environment", "msi", "registry", "scoring", "worker"},
-	"scoring":  {"worker"},
-	"cmd":      {"cli"},
+	"token":     {"identity"},
+	"resource":  {"operation"},
+	"endpoint":  {"environment", "msi", "registry", "scoring", "worker"},
+	"scoring":   {"worker"},
+	"telemetry": {"worker"},
+	"cmd":       {"cli"},
 }
 
 // only narrows what a folder may import to these folders, whatever its layer.

@@ -3,6 +3,8 @@ package lapis
 import (
 	"context"
 	"net/http"
+	"os"
+	"time"
 
 	"lapis/arm"
 	"lapis/rbac"
@@ -25,6 +27,24 @@ const (
 	registryPlane   = "registry"
 	scoringPlane    = "scoring"
 )
+
+// flushTime bounds the sending of the last traces.
+const flushTime = 3 * time.Second
+
+// openTelemetry makes what tells of the rest.
+func (s *Server) openTelemetry(ctx context.Context) error {
+	s.metrics = telemetry.NewMetrics(telemetry.MetricsConfig{Version: Version(), State: s.observed})
+	var err error
+	s.tracing, err = telemetry.NewTracing(ctx, telemetry.TracingConfig{Version: Version(), Getenv: os.Getenv, Log: s.cfg.Log})
+	s.onClose(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), flushTime)
+		defer cancel()
+		if err := s.tracing.Close(ctx); err != nil {
+			s.cfg.Log.Warn("the last traces were not exported", "error", err)
+		}
+	})
+	return err
+}
 
 // metricsRoute is the row that shows the metrics.
 func (s *Server) metricsRoute() arm.Route {
@@ -54,6 +74,7 @@ func (s *Server) scored(ctx context.Context, e scoring.Event) {
 		Total: e.Total, Queued: e.Queued, Model: e.Model, Run: e.Run, Err: e.Err,
 	}
 	s.metrics.Scored(&r)
+	s.tracing.Scored(ctx, &r)
 	telemetry.AccessLine(ctx, s.cfg.Log, s.cfg.AccessLog, &r)
 }
 

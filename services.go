@@ -115,7 +115,7 @@ func (s *Server) openEndpoints() error {
 	if err != nil {
 		return err
 	}
-	s.tokens = msi.New(msi.Config{Tokens: s.instanceToken, Now: s.cfg.Now, Rand: s.cfg.Rand, Log: s.cfg.Log})
+	s.tokens = msi.New(msi.Config{Tokens: s.instanceToken, Wrap: s.tracing.TokenEndpoint, Now: s.cfg.Now, Rand: s.cfg.Rand, Log: s.cfg.Log})
 	s.front = &scoring.Front{OnEvent: s.scored, Now: s.cfg.Now, InTurn: s.cfg.RouteInTurn}
 	if err := os.MkdirAll(dir("deployments"), 0o700); err != nil {
 		return err
@@ -136,16 +136,19 @@ func (s *Server) openEndpoints() error {
 			return s.verifier(audiences...)(ctx, raw)
 		},
 		Images: func(p identity.Principal, id armid.ID) (ociregistry.Interface, error) { return s.images(caller, p, id) },
-		HTTP:   caller, Environments: s.builder, Runtime: s.runtime, TokenServer: s.tokens, TokenForms: forms, Front: s.front,
+		HTTP:   caller, Environments: s.builder, Runtime: s.tracing.Runtime(s.runtime, s.proxy()), TokenServer: s.tokens, TokenForms: forms, Front: s.front,
 		InstanceEnv: s.instanceEnv(bundle), Dir: dir("deployments"), Now: s.cfg.Now, Rand: s.cfg.Rand, Log: s.cfg.Log,
 	})
 	return nil
 }
 
+// proxy is where clients reach the platform.
+func (s *Server) proxy() string { return "http://" + s.listener.Addr().String() }
+
 // instanceEnv leads an instance's clients to the platform, as `lapis env` does
 // for a shell, but with no credential.
 func (s *Server) instanceEnv(bundle string) []string {
-	proxy := "http://" + s.listener.Addr().String()
+	proxy := s.proxy()
 	return []string{
 		"HTTPS_PROXY=" + proxy, "https_proxy=" + proxy,
 		"NO_PROXY=127.0.0.1,localhost,169.254.169.254", "no_proxy=127.0.0.1,localhost,169.254.169.254",

@@ -239,6 +239,7 @@ type conn struct {
 	head    []byte      // read already, not yet given on
 	connect string      // host of the CONNECT request it came through, if any
 	asked   string      // host that the TLS handshake is for
+	caller  string      // password that came with CONNECT; see ProxyPassword
 	fresh   atomic.Bool // a server has it, and has read no request yet
 
 	// of HTTP/1 in TLS

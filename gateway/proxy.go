@@ -80,7 +80,7 @@ func (d *door) connect(w http.ResponseWriter, r *http.Request) (host string, why
 	}
 	if to.face != nil {
 		return host, d.hijack(w, func(c *conn) {
-			c.connect = host
+			c.connect, c.caller = host, passwordOf(r)
 			d.handshake(c)
 		})
 	}
@@ -93,6 +93,22 @@ func (d *door) connect(w http.ResponseWriter, r *http.Request) (host string, why
 	}
 	defer func() { _ = far.Close() }()
 	return host, d.hijack(w, func(c *conn) { splice(d.ctx, c, far) })
+}
+
+// ProxyPassword is the password by which the client of a request introduced
+// itself to the proxy, "" if it did not. The gateway asks for none and checks
+// none: it is for those who have given it out.
+func ProxyPassword(r *http.Request) string {
+	if c := connOf(r); c != nil {
+		return c.caller
+	}
+	return ""
+}
+
+func passwordOf(r *http.Request) string {
+	given := http.Request{Header: http.Header{"Authorization": r.Header["Proxy-Authorization"]}}
+	_, password, _ := given.BasicAuth()
+	return password
 }
 
 // mayPassOut keeps a gateway on a network from being everybody's proxy.

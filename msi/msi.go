@@ -46,9 +46,11 @@ type Config struct {
 	// resource that runs the instance. It returns fault.NotFound for a principal
 	// that was deleted and fault.Invalid for an audience that it does not serve.
 	Tokens func(ctx context.Context, principalObjectID, audience, host string) (token.Token, error)
-	Now    func() time.Time // nil: time.Now
-	Rand   io.Reader        // of secrets, safe for use by several callers; nil: crypto/rand
-	Log    *slog.Logger     // nil: none
+	// Wrap is put around the token endpoint that listens at an address. nil: nothing.
+	Wrap func(address string, next http.Handler) http.Handler
+	Now  func() time.Time // nil: time.Now
+	Rand io.Reader        // of secrets, safe for use by several callers; nil: crypto/rand
+	Log  *slog.Logger     // nil: none
 }
 
 // Server makes listeners, one for each instance.
@@ -115,8 +117,12 @@ func (s *Server) Open(ctx context.Context, in Instance) (*Listener, error) {
 		server: s, in: in, ln: ln, done: make(chan struct{}),
 		secret: secret.New(base64.RawURLEncoding.EncodeToString(drawn)),
 	}
+	var handler http.Handler = l
+	if s.cfg.Wrap != nil {
+		handler = s.cfg.Wrap(ln.Addr().String(), l)
+	}
 	l.http = &http.Server{
-		Handler:           l,
+		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      30 * time.Second,
