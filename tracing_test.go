@@ -164,3 +164,133 @@ func TestTraceJoinsClientFrontScriptTokenAndBlob(t *testing.T) {
 		}
 	}
 }
+
+// A script of which each request says what it does.
+const takingPartScript = blobScript + `
+import threading, time
+
+def init(): pass
+
+def get(header):
+    url = os.environ["MSI_ENDPOINT"] + "?resource=https://storage.azure.com/"
+    ask = urllib.request.Request(url, headers={"secret": os.environ["MSI_SECRET"]})
+    token = json.load(urllib.request.urlopen(ask))["access_token"]
+    blob = "https://" + os.environ["ACCOUNT"] + ".blob.core.windows.net/box/hello.txt"
+    header.update({"Authorization": "Bearer " + token, "x-ms-version": "2019-02-02"})
+    return urllib.request.urlopen(urllib.request.Request(blob, headers=header)).read().decode()
+
+def later():
+    time.sleep(0.3)
+    get({"User-Agent": "background"})
+
+def run(what, request_headers):
+    came = {name.lower(): value for name, value in request_headers.items()}.get("traceparent", "")
+    if what == "own":
+        get({"traceparent": came[:36] + "00000000000000aa" + came[52:]})
+    elif what == "background":
+        threading.Thread(target=later).start()
+    elif what == "die":
+        os._exit(3)
+    else:
+        get({})
+    return [came, os.environ.get("HTTPS_PROXY", "")]
+`
+
+func TestScriptsThatTakePartInTracingAreNotOverruled(t *testing.T) {
+	c := collects(t)
+	p := start(t, t.TempDir())
+	key := p.reads("partners", "partners1", takingPartScript)
+	ask := func(id, flags, what string) answer {
+		return p.do("POST", "https://partners."+p.info.Location+".inference.ml.azure.com/score", map[string]string{
+			"Authorization": "Bearer " + key, "traceparent": "00-" + id + "-b7ad6b7169203331-" + flags, "tracestate": "vendor=x",
+		}, []byte(what))
+	}
+
+	const own = "00000000000000000000000000000001"
+	a := p.must(ask(own, "01", "own"), 200)
+	eventually(t, "all spans are exported", func() bool { return len(c.of(own)) == 5 })
+	spans := c.of(own)
+	run := hex.EncodeToString(spans["run"][0].SpanId)
+	if !strings.Contains(a.text, "00-"+own+"-"+run+"-01") {
+		t.Errorf("the script got %s, but run() is %s", a.text, run)
+	}
+	if got := hex.EncodeToString(spans["GET blob"][0].ParentSpanId); got != "00000000000000aa" {
+		t.Errorf("the parent of the blob call is %s, not the script's own span", got)
+	}
+
+	// Concurrent requests, one instance: each trace has its own calls.
+	var all sync.WaitGroup
+	for n := range 16 {
+		all.Go(func() {
+			if a := ask(fmt.Sprintf("%032x", 100+n), "01", "many"); a.status != 200 && a.status != 429 {
+				t.Errorf("%d %s", a.status, a.text)
+			}
+		})
+	}
+	all.Wait()
+	whole := 0
+	for n := range 16 {
+		id := fmt.Sprintf("%032x", 100+n)
+		eventually(t, "the front's span is exported", func() bool { return len(c.of(id)["POST /score"]) == 1 })
+		if attributeOf(c.of(id)["POST /score"][0], "http.response.status_code") != "200" {
+			continue
+		}
+		whole++
+		eventually(t, "all spans are exported", func() bool { return len(c.of(id)) >= 4 })
+		spans := c.of(id)
+		for _, name := range []string{"run", "GET token", "GET blob"} {
+			if len(spans[name]) != 1 {
+				t.Errorf("trace %s has %d spans called %q", id, len(spans[name]), name)
+			}
+		}
+	}
+	if whole == 0 {
+		t.Error("no request was answered")
+	}
+
+	// A thread that goes on when its request is over belongs to no request.
+	const background = "00000000000000000000000000000002"
+	p.must(ask(background, "01", "background"), 200)
+	eventually(t, "the thread's call is exported", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return slices.ContainsFunc(c.spans, func(s *trace.Span) bool {
+			return attributeOf(s, "user_agent.original") == "background" && len(s.ParentSpanId) == 0 && attributeOf(s, "lapis.instance") == "partners/blue/0"
+		})
+	})
+	if spans := c.of(background); len(spans["GET blob"]) != 0 {
+		t.Errorf("the thread's call is in the trace of a request that was over")
+	}
+
+	// A run that ends its process is told with its error.
+	const died = "00000000000000000000000000000003"
+	p.must(ask(died, "01", "die"), 424)
+	eventually(t, "the failed run is exported", func() bool { return len(c.of(died)["run"]) == 1 })
+	if status := c.of(died)["run"][0].Status.GetCode(); status != trace.Status_STATUS_CODE_ERROR {
+		t.Errorf("the run that died has status %v", status)
+	}
+
+	// A client that does not want its request sampled is heard.
+	const unsampled, last = "00000000000000000000000000000004", "00000000000000000000000000000005"
+	eventually(t, "the instance is back", func() bool { return ask(unsampled, "00", "x").status == 200 })
+	p.must(ask(last, "01", "x"), 200)
+	eventually(t, "a later span is exported", func() bool { return len(c.of(last)["POST /score"]) == 1 })
+	if spans := c.of(unsampled); len(spans) != 0 {
+		t.Errorf("spans of an unsampled trace: %v", spans)
+	}
+}
+
+func TestWithoutAnExporterScriptsSeeNoTracing(t *testing.T) {
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+	p := start(t, t.TempDir())
+	key := p.reads("untraced", "untraced1", takingPartScript)
+	if a := p.must(p.score("untraced", key, "x"), 200); a.text != `["", "`+p.info.Proxy+`"]` {
+		t.Errorf("the script sees %s", a.text)
+	}
+	const theirs = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	a := p.must(p.do("POST", "https://untraced."+p.info.Location+".inference.ml.azure.com/score",
+		map[string]string{"Authorization": "Bearer " + key, "traceparent": theirs}, []byte("x")), 200)
+	if !strings.Contains(a.text, theirs) {
+		t.Errorf("the client's traceparent does not reach the script: %s", a.text)
+	}
+}

@@ -366,3 +366,22 @@ func TestPlainPathsAreForThisMachine(t *testing.T) {
 	}
 	r.log.expect(t, "HttpsRequired")
 }
+
+func TestFacesLearnThePasswordForTheProxy(t *testing.T) {
+	r := start(t, Config{Face: func(string) (http.Handler, bool) {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, ProxyPassword(r)) }), true
+	}})
+	for _, c := range []struct {
+		user *url.Userinfo
+		want string
+	}{{nil, ""}, {url.User("instance"), ""}, {url.UserPassword("instance", "k1"), "k1"}} {
+		client := r.client(t)
+		client.Transport.(*http.Transport).Proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: r.addr, User: c.user})
+		if got := get(t, client, "https://management.azure.com/"); got != c.want {
+			t.Errorf("%v: %q, want %q", c.user, got, c.want)
+		}
+	}
+	if strings.Contains(r.log.String(), "k1") {
+		t.Error("the log holds the password")
+	}
+}
