@@ -31,6 +31,7 @@ func TestArgumentsFollowAzsGrammar(t *testing.T) {
 		{"storage account create --name x --kind storagev2 --tags", map[string][]string{"name": {"x"}, "kind": {"StorageV2"}, "tags": {""}}},
 		{"group create --resource-group g -l x", map[string][]string{"name": {"g"}, "location": {"x"}}},
 		{"ml online-deployment get-logs -e e -n n -l -5", map[string][]string{"endpoint-name": {"e"}, "name": {"n"}, "lines": {"-5"}}},
+		{"ml online-deployment get-logs -e e -n n --follow", map[string][]string{"endpoint-name": {"e"}, "name": {"n"}, "follow": {"true"}}},
 		{"role assignment list --role -x", nil}, // a word with a dash is no value
 	} {
 		app := &App{Program: "az", Stdout: &bytes.Buffer{}, Stderr: &bytes.Buffer{}, Getenv: func(string) string { return "" }}

@@ -35,6 +35,7 @@ func deploymentBranch() branch {
 		{name: "delete", help: "Delete a deployment.", run: deploymentDelete, args: join(named, []arg{yesArg(), noWaitArg()})},
 		{name: "get-logs", help: "Get the container logs for a deployment. Without -o they are shown as they are, line by line.", run: deploymentLogs, args: join(named, []arg{
 			{names: "--lines -l", help: "The maximum number of lines to tail.", value: "5000"},
+			{names: "--follow", help: "Go on with the lines that come, until it is interrupted or the deployment goes. Not in Azure's az.", kind: flag},
 			{names: "--container -c", help: "The container to get logs from.", choices: []string{"inference-server", "storage-initializer"}}})},
 	}}
 }
@@ -341,6 +342,9 @@ func deploymentLogs(ctx context.Context, c *Call) (any, error) {
 	case "inference-server":
 		body["containerType"] = "InferenceServer"
 	}
+	if c.on("follow") {
+		return nil, followLogs(ctx, c.Stdout, s, path, body)
+	}
 	reply, err := s.Call(ctx, cloud.Request{Method: http.MethodPost, Path: path + "/getLogs", Version: versionDeployment, Body: body})
 	if err != nil {
 		return nil, err
@@ -351,4 +355,26 @@ func deploymentLogs(ctx context.Context, c *Call) (any, error) {
 		return nil, err
 	}
 	return content, nil
+}
+
+// followLogs writes the last lines of a log and then each that comes. Its end
+// is that of ctx, or of the deployment.
+func followLogs(ctx context.Context, out io.Writer, s *cloud.Session, path string, body object) error {
+	for seen := false; ; seen = true {
+		reply, err := s.Call(ctx, cloud.Request{Method: http.MethodPost, Path: path + "/followLogs", Version: versionDeployment, Body: body})
+		if ctx.Err() != nil || seen && cloud.IsNotFound(err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		answer := reply.Object()
+		if _, err := io.WriteString(out, text(answer, "content")); err != nil {
+			return err
+		}
+		if ended, _ := answer["ended"].(bool); ended {
+			return nil
+		}
+		body["position"] = answer["position"]
+	}
 }
