@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"strings"
 )
 
 // checkHello refuses a handshake for another name than CONNECT asked for. It
@@ -73,8 +74,10 @@ func (d *door) secureRoute(r *http.Request) (face http.Handler, host string, why
 	if host == "" {
 		host = "localhost"
 	}
-	if tooManyFields(r.Header) {
-		return nil, host, refuseHeader("it has more than 256 fields")
+	if r.ProtoMajor > 1 {
+		if why := checkFields(r); why != nil {
+			return nil, host, why
+		}
 	}
 	asked, _, err := splitAuthority(r.Host)
 	if err != nil {
@@ -95,11 +98,21 @@ func isLoopbackHost(host string) bool {
 	return err == nil && ip.IsLoopback()
 }
 
-// tooManyFields counts those of HTTP/2, which no strict connection has seen.
-func tooManyFields(header http.Header) bool {
+// checkFields holds the header of HTTP/2, which no strict connection has seen,
+// to what the server leaves open.
+func checkFields(r *http.Request) *refusal {
 	count := 0
-	for _, values := range header {
+	for _, values := range r.Header {
 		count += len(values)
 	}
-	return count > maxFields
+	hosts := r.Header["Host"]
+	switch {
+	case count > maxFields:
+		return refuseHeader("it has more than 256 fields")
+	case len(r.Header["Content-Length"]) > 1:
+		return refuseForm("it has several Content-Lengths")
+	case len(hosts) > 1 || len(hosts) == 1 && !strings.EqualFold(hosts[0], r.Host):
+		return refuseForm("its :authority and its Host differ")
+	}
+	return nil
 }

@@ -260,3 +260,44 @@ func FuzzStrict(f *testing.F) {
 		}
 	})
 }
+
+// deadlines is a connection that gives its pieces one by one, and notes until
+// when it may wait for each.
+type deadlines struct {
+	net.Conn
+	pieces []string
+	now    time.Time
+	at     []time.Time
+}
+
+func (c *deadlines) SetReadDeadline(t time.Time) error { c.now = t; return nil }
+func (c *deadlines) Read(p []byte) (int, error) {
+	c.at = append(c.at, c.now)
+	if len(c.pieces) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, c.pieces[0])
+	c.pieces = c.pieces[1:]
+	return n, nil
+}
+
+// A connection may be idle for long, but a head that has begun must come soon,
+// and what the server itself wants counts more.
+func TestHeadThatHasBegunHasItsTime(t *testing.T) {
+	c := &deadlines{pieces: []string{"GET / HT", "TP/1.1\r\nHost: x\r\n", "\r\n"}}
+	s := &strict{Conn: c, accepted: &conn{}, ended: make(chan struct{})}
+	idle := time.Now().Add(idleTimeout)
+	_ = s.SetReadDeadline(idle)
+	if n, err := s.Read(make([]byte, 100)); n != 28 || err != nil {
+		t.Fatal(n, err)
+	}
+	if soon := time.Now().Add(headerTimeout); len(c.at) != 3 || !c.at[0].Equal(idle) || c.at[1].After(soon) || !c.at[2].Equal(c.at[1]) || !c.now.Equal(idle) {
+		t.Errorf("it waited until %v, and then %v", c.at, c.now)
+	}
+	c.pieces, c.at = []string{"GET"}, nil
+	past := time.Unix(1, 0)
+	_ = s.SetReadDeadline(past)
+	if _, err := s.Read(make([]byte, 100)); err != io.EOF || !c.at[1].Equal(past) {
+		t.Errorf("it waited until %v: %v", c.at, err)
+	}
+}
