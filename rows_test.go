@@ -288,7 +288,6 @@ func TestWhatIsNotSupportedIsRefusedByName(t *testing.T) {
 	}{
 		{"ComputeNotSupported", "endpointComputeType", "Kubernetes"},
 		{"EgressNotSupported", "egressPublicNetworkAccess", "Disabled"},
-		{"ScaleTypeNotSupported", "scaleSettings", object{"scaleType": "TargetUtilization"}},
 	} {
 		path, version, body := deployment(c.name, c.value)
 		refused(c.code, path, version, body)
@@ -305,6 +304,9 @@ func TestWhatIsNotSupportedIsRefusedByName(t *testing.T) {
 	refused("PrivateEndpointNotSupported", path, version, body)
 	path, version, body = account(object{"type": "SystemAssigned"})
 	refused("IdentityNotSupported", path, version, body)
+	now := p.must(p.arm("GET", p.workspace(), mlVersion, nil), 200)
+	refused("IdentityNotSupported", p.workspace(), mlVersion, object{"location": p.info.Location, "properties": now.path("properties"),
+		"identity": object{"type": "SystemAssigned,UserAssigned", "userAssignedIdentities": object{p.group() + "/providers/Microsoft.ManagedIdentity/userAssignedIdentities/x": object{}}}})
 	for _, closed := range []object{{"networkAcls": object{"defaultAction": "Deny"}}, {"publicNetworkAccess": "Disabled"}} {
 		path, version, body = account(nil)
 		body["properties"] = closed

@@ -176,6 +176,10 @@ func (s *Service) prepare(ctx context.Context, d *resource.Draft) error {
 	if err := checkAuthMode(d.Next); err != nil {
 		return err
 	}
+	if d.Next.Identity.HasUser() {
+		return fault.E(fault.NotImplemented, "IdentityNotSupported",
+			"Workspaces with user-assigned identities are not supported yet; the identity's type can be SystemAssigned. Endpoints can have user-assigned ones.").At("identity.type")
+	}
 	for _, id := range []armid.ID{account, registry} {
 		if _, err := s.Tree.Get(ctx, id); err != nil {
 			return err
