@@ -141,3 +141,14 @@ func FuzzOpen(f *testing.F) {
 		}
 	})
 }
+
+func TestDerivedSecretsAreOfTheirKeyAndLabelAlone(t *testing.T) {
+	s, again, other := sealer(t, 1), sealer(t, 1), sealer(t, 2)
+	one := s.Derive("one")
+	if one.IsZero() || !one.Equal(again.Derive("one").Reveal()) {
+		t.Error("the same key and label give another secret")
+	}
+	if one.Equal(s.Derive("two").Reveal()) || one.Equal(s.Derive("").Reveal()) || one.Equal(other.Derive("one").Reveal()) {
+		t.Error("another key or label gives the same secret")
+	}
+}

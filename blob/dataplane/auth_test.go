@@ -399,8 +399,12 @@ func TestLogsHoldNoSecrets(t *testing.T) {
 	w.put("/data/b", "x")
 	token := w.containerSAS("data", sas.Service{Permissions: "r"})
 	signature := token[strings.Index(token, "sig=")+4:][:20]
+	lent := w.delegated(w.lentKey("lender"), sas.Service{Permissions: "r"})
+	value := w.lentKey("lender").Value(w.account.Delegation).Reveal()
+	lentSignature := lent[strings.Index(lent, "sig=")+4:][:20]
 	var answers []string
 	for _, c := range []call{
+		get("/data/b?" + lent), {method: "DELETE", path: "/data/b?" + lent}, get("/data/b?" + lent + "&scid=x"),
 		get("/data/b?" + token), {method: "DELETE", path: "/data/b?" + token}, get("/other/b?" + token),
 		{method: "PUT", path: "/data/c", header: map[string]string{"x-ms-copy-source": "https://" + accountHost + "/data/b?" + token + "&sp=rw"}},
 		withHeader(get("/data/b"), "Authorization", "Bearer canary"), withHeader(get("/data/b"), "Authorization", "SharedKey stlapis:canary"),
@@ -409,7 +413,7 @@ func TestLogsHoldNoSecrets(t *testing.T) {
 	}
 	answers = append(answers, text(w.signed("Y2FuYXJ5", "GET", "/data/b?"+token, "", nil)))
 	answers = append(answers, text(w.signed("Y2FuYXJ5", "PUT", "/data/c", "", map[string]string{"x-ms-copy-source": "https://" + accountHost + "/data/b?" + token})))
-	for _, canary := range []string{signature, "canary", accountKey, "token-of-owner"} {
+	for _, canary := range []string{signature, lentSignature, value, w.account.Delegation.Reveal(), "canary", accountKey, "token-of-owner"} {
 		if strings.Contains(log.String(), canary) {
 			t.Errorf("%q is in the log:\n%s", canary, log.String())
 		}

@@ -96,14 +96,15 @@ const pollTime = 25 * time.Second
 
 // step is a line that a script writes for us.
 type step struct {
+	times
 	Name      string          `json:"step"`
-	Seconds   float64         `json:"seconds"`
 	Condition string          `json:"condition"`
 	Seen      json.RawMessage `json:"seen"`
 }
 
-// run runs a script of the folder python in the folder of the example.
-func (p *platform) run(t *testing.T, python, setup, script string, args ...string) {
+// run runs a script of the folder python in the folder of the example, and
+// returns its steps.
+func (p *platform) run(t *testing.T, python, setup, script string, args ...string) []step {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), flowTime)
 	defer cancel()
@@ -113,6 +114,7 @@ func (p *platform) run(t *testing.T, python, setup, script string, args ...strin
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
+	var steps []step
 	total := 0.0
 	for line := range bytes.Lines(stdout.Bytes()) {
 		var s step
@@ -125,6 +127,7 @@ func (p *platform) run(t *testing.T, python, setup, script string, args ...strin
 		case s.Name != "":
 			t.Logf("%8.3f s  %s", s.Seconds, s.Name)
 			total += s.Seconds
+			steps = append(steps, s)
 		}
 		slow := s.Name == "import" || strings.HasPrefix(s.Name, "online_deployments.begin_create_or_update")
 		if !slow && s.Seconds > pollTime.Seconds() {
@@ -135,6 +138,7 @@ func (p *platform) run(t *testing.T, python, setup, script string, args ...strin
 	if err != nil {
 		t.Errorf("%s %q: %v\n%s\n%s", script, args, err, tail(stdout.Bytes(), 4000), tail(stderr.Bytes(), 8000))
 	}
+	return steps
 }
 
 // afterDots takes off what azure-ai-ml prints while it waits.
@@ -161,6 +165,7 @@ func TestPythonSDKs(t *testing.T) {
 	newest, older := environment(t, base, "requirements-newest.txt"), environment(t, base, "requirements-1.28.txt")
 	p := start(t)
 	t.Run("az", p.tokenCommand)
+	taken := map[string][]step{}
 	// The first deployment builds the environment that the others find.
 	for _, tc := range []struct {
 		name, python, setup, script string
@@ -185,7 +190,15 @@ func TestPythonSDKs(t *testing.T) {
 		{"newest, own names", newest, ownNames(t), "ownnames.py", []string{"n"}},
 		{"1.28, own names", older, ownNames(t), "ownnames.py", []string{"o"}},
 	} {
-		t.Run(tc.name, func(t *testing.T) { p.run(t, tc.python, tc.setup, tc.script, tc.args...) })
+		t.Run(tc.name, func(t *testing.T) {
+			if tc.script == "flow.py" || tc.script == "conditions.py" { // the example's environment has packages
+				needIndex(t, base)
+			}
+			taken[tc.name] = p.run(t, tc.python, tc.setup, tc.script, tc.args...)
+		})
+	}
+	for _, flow := range []string{"system-assigned", "user-assigned"} {
+		logTimes(t, flow, taken["newest, "+flow], taken["1.28, "+flow])
 	}
 }
 
@@ -195,7 +208,9 @@ func TestIdentitiesInScripts(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes minutes")
 	}
-	python := environment(t, findPython(t), "requirements-newest.txt")
+	base := findPython(t)
+	python := environment(t, base, "requirements-newest.txt")
+	needIndex(t, base)
 	p := start(t, "--imds")
 	t.Run("1.27", func(t *testing.T) { p.run(t, python, "", "identities.py", "n", "1.27.0") })
 	t.Run("1.23", func(t *testing.T) { p.run(t, python, "", "identities.py", "o", "1.23.1") })
