@@ -124,6 +124,7 @@ type Server struct {
 	arm        *arm.Face
 	metrics    *telemetry.Metrics
 	tracing    *telemetry.Tracing // nil: off
+	meters     telemetry.Meters
 	faces      faces
 	gate       *gateway.Gateway
 

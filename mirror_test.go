@@ -97,6 +97,13 @@ def run(raw):
 	if strings.Contains(logs, "shadow saw routed") {
 		t.Errorf("what a header routed was mirrored:\n%s", logs)
 	}
+	metrics := p.must(p.plain("/metrics", p.owner(armHost)), 200).text
+	for _, start := range []string{`lapis_mirror_requests_total{deployment="green",endpoint="mirrors",outcome="failed"} `,
+		`lapis_mirror_compared_total{deployment="green",endpoint="mirrors",result="different_status"} `} {
+		if at := strings.Index(metrics, start); at < 0 || metrics[at+len(start)] == '0' {
+			t.Errorf("the metrics do not tell of the copies: %s", start)
+		}
+	}
 	if !strings.Contains(logs, "Mirrored traffic: 50%") {
 		t.Errorf("the log does not say how the copies fare:\n%s", logs)
 	}

@@ -66,13 +66,7 @@ func (s *Server) decided(q rbac.Query, allowed bool) {
 
 // scored is told of each request to an endpoint.
 func (s *Server) scored(ctx context.Context, e scoring.Event) {
-	r := telemetry.Request{
-		Endpoint: e.Endpoint, Deployment: e.Deployment, Method: e.Method, Path: e.Path, Route: e.Route, Protocol: e.Protocol, AuthMode: e.AuthMode,
-		Status: e.Status, ModelStatus: e.ModelStatus, Reason: e.Reason,
-		RequestID: e.RequestID, ClientRequestID: e.ClientRequestID, UserAgent: e.UserAgent,
-		RequestBytes: e.RequestBytes, ResponseBytes: e.ResponseBytes,
-		Total: e.Total, Queued: e.Queued, Model: e.Model, Run: e.Run, Err: e.Err,
-	}
+	r := telemetry.Request(e)
 	s.metrics.Scored(&r)
 	s.tracing.Scored(ctx, &r)
 	telemetry.AccessLine(ctx, s.cfg.Log, s.cfg.AccessLog, &r)
@@ -87,19 +81,33 @@ func (s *Server) observed() telemetry.State {
 	if s.front == nil {
 		return now
 	}
+	instances := s.meters.Instances()
 	for host, e := range s.front.Endpoints() {
 		shown := telemetry.Endpoint{Name: e.Name}
 		for name, pool := range e.Deployments {
-			shown.Deployments = append(shown.Deployments, observedPool(name, pool.State()))
+			d := observedPool(name, pool.State())
+			d.Instances = instances[e.Name+"/"+name]
+			shown.Deployments = append(shown.Deployments, d)
 		}
 		if m, ok := s.front.Mirror(host); ok {
 			shown.Mirror = &telemetry.Mirror{
 				Deployment: m.Deployment, Pending: m.Pending, Answered: m.Answered, Failed: m.Failed, Dropped: m.Dropped,
 			}
+			if report, ok := s.front.MirrorReport(host, m.Deployment); ok {
+				shown.Mirror.Compared = compared(report)
+			}
 		}
 		now.Endpoints = append(now.Endpoints, shown)
 	}
 	return now
+}
+
+func compared(r scoring.MirrorReport) []telemetry.Compared {
+	return []telemetry.Compared{
+		{Result: "same", Count: r.Same}, {Result: "different_status", Count: r.DifferentStatus},
+		{Result: "different_type", Count: r.DifferentType}, {Result: "different_body", Count: r.DifferentBody},
+		{Result: "shadow_failed", Count: r.ShadowFailed}, {Result: "not_compared", Count: r.NotCompared},
+	}
 }
 
 func observedPool(name string, p scoring.State) telemetry.Deployment {

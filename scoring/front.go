@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"net"
@@ -108,7 +107,6 @@ type Event struct {
 // Front is the http.Handler of all scoring hosts. The zero value answers 404
 // until Set; its fields are set before it is used.
 type Front struct {
-	Logger  *slog.Logger                       // nil means none
 	OnEvent func(ctx context.Context, e Event) // nil means none; called from many goroutines, with the request's context
 	Pick    func(n int) int                    // in [0, n), chooses by weight; nil means random
 	InTurn  bool                               // no chance: shares and copies are exact, in even steps; Pick is not used
@@ -212,7 +210,9 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		drawError(w, r, err, &event)
 	}
 	event.Total = f.now().Sub(began)
-	f.tell(r.Context(), event)
+	if f.OnEvent != nil {
+		f.OnEvent(r.Context(), event)
+	}
 	if cut {
 		panic(http.ErrAbortHandler) // net/http then breaks the connection off, or the stream of HTTP/2
 	}
@@ -335,31 +335,6 @@ func (f *Front) newID() string {
 		return uuid.NewString()
 	}
 	return f.NewID()
-}
-
-// tell logs the request and hands it to OnEvent.
-func (f *Front) tell(ctx context.Context, e Event) {
-	if f.OnEvent != nil {
-		f.OnEvent(ctx, e)
-	}
-	if f.Logger == nil {
-		return
-	}
-	level := slog.LevelInfo
-	if e.Status >= 500 {
-		level = slog.LevelError
-	}
-	attrs := []slog.Attr{
-		slog.String("endpoint", e.Endpoint), slog.String("deployment", e.Deployment),
-		slog.String("method", e.Method), slog.String("path", e.Path), slog.String("protocol", e.Protocol), slog.String("auth", e.AuthMode), slog.Int("status", e.Status),
-		slog.Int("model_status", e.ModelStatus), slog.String("reason", e.Reason),
-		slog.Duration("total", e.Total), slog.Duration("queued", e.Queued), slog.Duration("model", e.Model), slog.Duration("run", e.Run),
-		slog.String("request_id", e.RequestID), slog.String("client_request_id", e.ClientRequestID),
-	}
-	if e.Err != nil {
-		attrs = append(attrs, slog.Any("err", e.Err))
-	}
-	f.Logger.LogAttrs(ctx, level, "scored", attrs...)
 }
 
 // Hosts returns the host names that lead to an endpoint, sorted.

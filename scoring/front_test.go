@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"strings"
@@ -188,8 +186,7 @@ func TestDenialNamesTheMissingRole(t *testing.T) {
 }
 
 func TestUnexpectedErrorIsNotShown(t *testing.T) {
-	server := serving(t, Endpoint{Authorize: func(context.Context, string) error { return errors.New("inner detail") }},
-		&Front{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	server := serving(t, Endpoint{Authorize: func(context.Context, string) error { return errors.New("inner detail") }}, &Front{})
 	if got := ask(t, server, "POST", "/score", ""); got.status != 500 || strings.Contains(got.body, "inner detail") {
 		t.Errorf("got %v", got)
 	}

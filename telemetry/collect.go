@@ -12,13 +12,13 @@ type stateCollector struct {
 	state   func() State
 	version string
 
-	build, tokens                  *prometheus.Desc
-	wanted, ready, asleep          *prometheus.Desc
-	queued, inFlight               *prometheus.Desc
-	coldStarts, restarts           *prometheus.Desc
-	failedStarts, throttled        *prometheus.Desc
-	cpu, memory                    *prometheus.Desc
-	mirrored, mirrorPending, alike *prometheus.Desc
+	build, tokens                     *prometheus.Desc
+	wanted, ready, asleep             *prometheus.Desc
+	queued, inFlight                  *prometheus.Desc
+	coldStarts, restarts              *prometheus.Desc
+	failedStarts, throttled           *prometheus.Desc
+	cpu, memory, processes            *prometheus.Desc
+	mirrored, mirrorPending, compared *prometheus.Desc
 }
 
 func newStateCollector(state func() State, version string) *stateCollector {
@@ -40,12 +40,13 @@ func newStateCollector(state func() State, version string) *stateCollector {
 		restarts:     of("lapis_deployment_instance_restarts_total", "Instances started again after they had ended by themselves."),
 		throttled:    of("lapis_deployment_throttled_requests_total", "Requests refused because too many were pending."),
 
-		cpu:    of("lapis_instance_cpu_seconds_total", "Processor time of an instance since it was started.", "instance"),
-		memory: of("lapis_instance_memory_bytes", "Resident memory of an instance.", "instance"),
+		cpu:       of("lapis_instance_cpu_seconds_total", "Processor time of an instance since it was started.", "instance"),
+		memory:    of("lapis_instance_memory_bytes", "Resident memory of an instance.", "instance"),
+		processes: of("lapis_instance_processes", "Processes of an instance.", "instance"),
 
 		mirrored:      of("lapis_mirror_requests_total", "Copies of live requests, by what became of them.", "outcome"),
 		mirrorPending: of("lapis_mirror_pending_requests", "Copies of live requests that wait or run."),
-		alike:         of("lapis_mirror_compared_total", "Mirrored answers compared with the live ones.", "result"),
+		compared:      of("lapis_mirror_compared_total", "Mirrored answers compared with the live ones, by what they showed.", "result"),
 	}
 }
 
@@ -53,7 +54,7 @@ func newStateCollector(state func() State, version string) *stateCollector {
 func (c *stateCollector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.build, c.tokens, c.wanted, c.ready, c.asleep, c.queued, c.inFlight, c.coldStarts, c.failedStarts, c.restarts,
-		c.throttled, c.cpu, c.memory, c.mirrored, c.mirrorPending, c.alike,
+		c.throttled, c.cpu, c.memory, c.processes, c.mirrored, c.mirrorPending, c.compared,
 	} {
 		to <- d
 	}
@@ -89,6 +90,7 @@ func (c *stateCollector) Collect(to chan<- prometheus.Metric) {
 				index := strconv.Itoa(i.Index)
 				count(c.cpu, i.CPU.Seconds(), e.Name, d.Name, index)
 				gauge(c.memory, float64(i.Memory), e.Name, d.Name, index)
+				gauge(c.processes, float64(i.Processes), e.Name, d.Name, index)
 			}
 		}
 		if m := e.Mirror; m != nil {
@@ -96,8 +98,9 @@ func (c *stateCollector) Collect(to chan<- prometheus.Metric) {
 			count(c.mirrored, float64(m.Answered), e.Name, m.Deployment, "answered")
 			count(c.mirrored, float64(m.Failed), e.Name, m.Deployment, "failed")
 			count(c.mirrored, float64(m.Dropped), e.Name, m.Deployment, "dropped")
-			count(c.alike, float64(m.Alike), e.Name, m.Deployment, "same")
-			count(c.alike, float64(m.Differ), e.Name, m.Deployment, "different")
+			for _, pair := range m.Compared {
+				count(c.compared, float64(pair.Count), e.Name, m.Deployment, pair.Result)
+			}
 		}
 	}
 }

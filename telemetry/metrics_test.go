@@ -48,7 +48,7 @@ func busy() State {
 				Instances: []Instance{{Index: 0, CPU: 1500 * time.Millisecond, Memory: 1 << 20}}},
 			{Name: "green", Asleep: true},
 		},
-		Mirror: &Mirror{Deployment: "green", Pending: 1, Answered: 10, Failed: 2, Dropped: 3, Alike: 8, Differ: 4},
+		Mirror: &Mirror{Deployment: "green", Pending: 1, Answered: 10, Failed: 2, Dropped: 3, Compared: []Compared{{"same", 8}, {"different_body", 4}}},
 	}}}
 }
 
@@ -89,7 +89,7 @@ func TestMetricsTellWhatHappenedAndWhatIs(t *testing.T) {
 		`lapis_instance_cpu_seconds_total{deployment="blue",endpoint="diabetes",instance="0"} 1.5`,
 		`lapis_instance_memory_bytes{deployment="blue",endpoint="diabetes",instance="0"} 1.048576e+06`,
 		`lapis_mirror_requests_total{deployment="green",endpoint="diabetes",outcome="dropped"} 3`,
-		`lapis_mirror_compared_total{deployment="green",endpoint="diabetes",result="different"} 4`,
+		`lapis_mirror_compared_total{deployment="green",endpoint="diabetes",result="different_body"} 4`,
 		`lapis_access_decisions_total{decision="denied",plane="blob"} 1`,
 		`lapis_tokens_signed_total 7`,
 	)

@@ -7,15 +7,16 @@ import (
 	"time"
 )
 
-// Request is one scored request, after its answer.
+// Request is one scored request, after its answer. It has the fields of
+// scoring.Event, so that the wiring converts one into the other.
 type Request struct {
 	Endpoint        string // "" if the host name led to none
 	Deployment      string // "" if none was picked
+	Route           string // score, swagger, liveness or other
 	Method          string
 	Path            string
-	Route           string // score, swagger, liveness or other
 	Protocol        string // such as HTTP/1.1
-	AuthMode        string // key, aml_token or aad_token; "" if nobody was let in
+	AuthMode        string // "" if nobody was let in
 	Status          int    // what the client got; 499 if it had gone
 	ModelStatus     int    // what the script answered; 0 if it did not
 	Reason          string // "" if all was well

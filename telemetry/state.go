@@ -30,16 +30,24 @@ type Deployment struct {
 	Instances    []Instance
 }
 
-// Instance is a running copy of a script.
+// Instance is a running copy of a script, with all that it has started.
 type Instance struct {
-	Index  int
-	CPU    time.Duration // since it was started
-	Memory uint64        // resident, in bytes
+	Index     int
+	CPU       time.Duration // since it was started
+	Memory    int64         // resident, in bytes
+	Processes int
 }
 
 // Mirror is how the copies of an endpoint's requests fare.
 type Mirror struct {
-	Deployment                               string
-	Pending                                  int
-	Answered, Failed, Dropped, Alike, Differ uint64
+	Deployment                string
+	Pending                   int
+	Answered, Failed, Dropped uint64
+	Compared                  []Compared
+}
+
+// Compared counts pairs of a live answer and a mirrored one.
+type Compared struct {
+	Result string // one of a few words
+	Count  uint64
 }

@@ -16,6 +16,7 @@ import (
 
 	"lapis/fault"
 	"lapis/scoring"
+	"lapis/telemetry"
 	"lapis/worker"
 	workerprocess "lapis/worker/process"
 )
@@ -64,7 +65,13 @@ func serve(ctx context.Context, dir, python, profile string) error {
 		return fmt.Errorf("%w\n%s", err, pool.Log().Tail(20))
 	}
 	defer pool.Close(context.Background())
-	front := &scoring.Front{Logger: slog.New(slog.NewJSONHandler(logFile, nil))}
+	metrics := telemetry.NewMetrics(telemetry.MetricsConfig{State: func() telemetry.State { return telemetry.State{} }})
+	log := slog.New(slog.NewTextHandler(logFile, nil)) // as lapis up has it
+	front := &scoring.Front{OnEvent: func(ctx context.Context, e scoring.Event) {
+		r := telemetry.Request(e)
+		metrics.Scored(&r)
+		telemetry.AccessLine(ctx, log, telemetry.LinesAll, &r)
+	}}
 	endpoint := scoring.Endpoint{Name: "bench", Authorize: authorize, Deployments: map[string]*scoring.Pool{"blue": pool}, Traffic: map[string]int{"blue": 100}}
 	if err := front.Set(host, endpoint); err != nil {
 		return err
