@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"lapis"
 )
 
 // scoreAt sends a request to one deployment by its name.
@@ -277,5 +279,36 @@ func TestMirrorReportComparesBothAnswers(t *testing.T) {
 	mirror(0)
 	if a := p.must(report(), 200); a.path("percent") != 0.0 || a.path("differentBody").(float64) == 0 {
 		t.Errorf("after the mirroring: %s", a.text)
+	}
+}
+
+// With --routing in-turn a test can count on every single request; and each has
+// one line in the log, without its credential.
+func TestTrafficInTurnIsExact(t *testing.T) {
+	p := start(t, t.TempDir(), func(c *lapis.Config) { c.RouteInTurn = true })
+	p.createEndpoint("counted", nil)
+	p.echoing("counted", "blue", "green", "shade")
+	p.settle(p.putEndpoint("counted", object{"authMode": "Key", "traffic": object{"blue": 90, "green": 10}, "mirrorTraffic": object{"shade": 20}}))
+	key := p.key("counted")
+	for range 3 {
+		seen := map[string]int{}
+		for range 10 {
+			seen[p.must(p.score("counted", key, "x"), 200).str("from")]++
+		}
+		if seen["blue"] != 9 || seen["green"] != 1 {
+			t.Errorf("of ten requests: %v", seen)
+		}
+	}
+	// The scripts answer with their own names, so that every copy differs.
+	eventually(t, "six of thirty are copied", func() bool {
+		a := p.must(p.arm("POST", p.endpoint("counted")+"/deployments/shade/mirrorReport", mlVersion, nil), 200)
+		return a.path("differentBody") == 6.0
+	})
+	logs := p.logs.String()
+	if n := strings.Count(logs, "msg=scored endpoint=counted"); n != 30 {
+		t.Errorf("%d lines for 30 requests", n)
+	}
+	if !strings.Contains(logs, "protocol=HTTP/1.1 auth=key status=200") || strings.Contains(logs, key) {
+		t.Errorf("the lines are\n%s", logs)
 	}
 }

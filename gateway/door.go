@@ -64,6 +64,7 @@ func (d *door) server(h http.Handler) *http.Server {
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
+		HTTP2:             &http.HTTP2Config{SendPingTimeout: pingTimeout, PingTimeout: pingTimeout, MaxConcurrentStreams: maxStreams},
 		ErrorLog:          slog.NewLogLogger(d.gateway.log.Handler(), slog.LevelWarn),
 		BaseContext:       func(net.Listener) context.Context { return d.ctx },
 		ConnContext:       withConn,

@@ -17,6 +17,8 @@ const (
 	headerTimeout = 10 * time.Second // first byte, TLS handshake, request header
 	idleTimeout   = 2 * time.Minute
 	maxHeader     = 64 << 10
+	maxStreams    = 250              // of a connection of HTTP/2
+	pingTimeout   = 30 * time.Second // before such a connection is asked whether anybody is there, and for the answer
 	dialTimeout   = 30 * time.Second
 )
 

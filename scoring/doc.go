@@ -13,7 +13,9 @@
 // whose client has gone before its turn is not run; one that takes longer than
 // the request timeout is answered 408 and its instance is replaced, and what
 // lay ready behind it is answered by another; a pool that is closed first
-// finishes what it has; no live request ever waits for a mirrored one.
+// finishes what it has; no live request ever waits for a mirrored one, nor for
+// the comparison of both answers; a request holds no seat before its body is
+// here, and the bodies of all requests stay within a bound.
 //
 // The package knows neither Azure's resources nor its identities: it is given
 // a function that authorizes, and pools.
