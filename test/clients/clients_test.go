@@ -181,6 +181,8 @@ func TestPythonSDKs(t *testing.T) {
 		{"1.28, identity without roles", older, "", "conditions.py", []string{"other", "oo"}},
 		{"newest, life", newest, "", "life.py", []string{"nl"}},
 		{"1.28, life", older, "", "life.py", []string{"ol"}},
+		{"newest, scale", newest, "", "scale.py", []string{"nz"}},
+		{"1.28, scale", older, "", "scale.py", []string{"oz"}},
 		{"newest, assets", newest, "", "assets.py", []string{"na"}},
 		{"1.28, assets", older, "", "assets.py", []string{"oa"}},
 		{"newest, credentials", newest, "", "credentials.py", nil},
