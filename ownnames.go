@@ -15,11 +15,13 @@ import (
 // accounts and endpoints by own names too, and may name them so.
 func (s *Server) ownManagement(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, port, err := net.SplitHostPort(r.Host)
-		if err == nil {
-			port = ":" + port
+		suffix := s.cfg.Suffix
+		if _, port, err := net.SplitHostPort(r.Host); err == nil {
+			if n, err := strconv.ParseUint(port, 10, 16); err == nil { // nothing but a number gets into what is answered
+				suffix += ":" + strconv.FormatUint(n, 10)
+			}
 		}
-		names := ownURLs(s.cfg.Suffix + port)
+		names := ownURLs(suffix)
 		known := r.Clone(r.Context())
 		if r.Body != nil && r.Body != http.NoBody {
 			known.Body, known.ContentLength = names.request(r.Body, r.ContentLength)

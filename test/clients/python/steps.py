@@ -42,7 +42,7 @@ _watch(time, "sleep", "pauses")
 
 @contextlib.contextmanager
 def step(name):
-    """Time the block and report all of it ("seconds"), the WAITS, what is the client's "own", and its CPU time ("cpu")."""
+    """Time the block and report all of it ("seconds"), the WAITS, what is the client's "own", and its "cpu" time."""
     begin, cpu = time.perf_counter(), time.process_time()
     yield
     end = time.perf_counter()
