@@ -38,3 +38,6 @@ func Zygotes(r *Runtime) []int {
 		<-building
 	}
 }
+
+// PID tells tests an instance's process.
+func PID(i worker.Instance) int { return i.(*instance).process.pid() }

@@ -182,11 +182,9 @@ func (i *instance) hear(f frame) error {
 		if err := json.Unmarshal(f.payload, &said); err != nil {
 			return fmt.Errorf("%w: %w", errFrame, err)
 		}
-		modules := said.Modules
+		i.runtime.zygotes.learn(i.spec, said.Modules)
 		said.Modules = nil
-		if i.becomeReady(said) {
-			i.runtime.zygotes.learn(i.spec, modules)
-		}
+		i.becomeReady(said)
 	case kindFailed:
 		failure := &worker.ExitError{}
 		if err := json.Unmarshal(f.payload, failure); err != nil {
@@ -199,16 +197,14 @@ func (i *instance) hear(f frame) error {
 	return nil
 }
 
-// becomeReady reports whether the instance has not been ready before.
-func (i *instance) becomeReady(said ready) bool {
+func (i *instance) becomeReady(said ready) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.stage == worker.StageRun || i.failure != nil {
-		return false
+		return
 	}
 	i.stage, i.said = worker.StageRun, said
 	close(i.ready)
-	return true
 }
 
 // fail keeps the first cause of the end.

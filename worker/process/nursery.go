@@ -52,6 +52,7 @@ type nursery struct {
 	told     map[string]bool // what has been logged once
 	live     map[*zygote]struct{}
 	work     sync.WaitGroup
+	writing  sync.Mutex
 }
 
 // lesson is what has been learned of an interpreter's packages among those who trust one another.
@@ -158,8 +159,9 @@ func (n *nursery) learn(spec worker.Spec, modules []string) {
 	l := n.lesson(spec, true)
 	f.lesson = l
 	grown := l.add(modules)
-	if grown {
-		n.keep(spec, l)
+	if grown && !n.closed {
+		kept := lesson{Python: l.Python, Modules: slices.Clone(l.Modules)}
+		n.work.Go(func() { n.keep(n.path(spec), kept) })
 	}
 	if f.current == nil || f.current.lacks(modules, l.Without) {
 		n.build(f)
@@ -185,7 +187,8 @@ func moduleName(text string) bool {
 
 // wanted is what a zygote is to import.
 func (l *lesson) wanted() []string {
-	return slices.DeleteFunc(slices.Clone(l.Modules), func(name string) bool { return l.Without[topOf(name)] != "" })
+	all := append([]string{}, l.Modules...)
+	return slices.DeleteFunc(all, func(name string) bool { return l.Without[topOf(name)] != "" })
 }
 
 func topOf(module string) string {
@@ -339,10 +342,11 @@ func (n *nursery) lesson(spec worker.Spec, create bool) *lesson {
 }
 
 // keep writes what has been learned. A file that is lost costs one slow start.
-func (n *nursery) keep(spec worker.Spec, l *lesson) {
-	data, err := json.Marshal(lesson{Python: l.Python, Modules: l.Modules})
+func (n *nursery) keep(path string, l lesson) {
+	n.writing.Lock()
+	defer n.writing.Unlock()
+	data, err := json.Marshal(l)
 	if err == nil {
-		path := n.path(spec)
 		if err = os.WriteFile(path+".new", data, 0o600); err == nil {
 			err = os.Rename(path+".new", path)
 		}

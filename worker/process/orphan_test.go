@@ -3,6 +3,7 @@ package process_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -36,11 +37,25 @@ func beParent(dir string) error {
 		return err
 	}
 	spec := worker.Spec{Name: "orphan", Python: os.Getenv("LAPIS_TEST_PYTHON"), Dir: filepath.Join(dir, "code"), Script: "score.py", Log: os.Stdout}
+	if forking() {
+		spec.Trust, spec.Log = "test", nil // the first one shows what to import
+	}
 	i, err := r.Start(context.Background(), spec)
 	if err != nil {
 		return err
 	}
 	<-i.Ready()
+	if forking() {
+		process.Zygotes(r)
+		spec.Log = os.Stdout
+		if i, err = r.Start(context.Background(), spec); err != nil {
+			return err
+		}
+		<-i.Ready()
+		if !process.Forked(i) {
+			return errors.New("not forked")
+		}
+	}
 	fmt.Println("ready")
 	select {}
 }

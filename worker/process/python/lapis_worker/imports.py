@@ -1,9 +1,13 @@
 """Which modules came from the environment, and modules that are there before the script has asked for them.
 
 A process that has imported packages beforehand must look to the script like
-one that has not: they are taken out of sys.modules and come back, with what
-they need, when they are imported. If the script has put a folder of its own
-in front in which the same name lies, it gets that one.
+one that has not. What the script's files do not import, nor need for what they
+import, is taken out of sys.modules, and comes back when it is imported after
+all. If the script has put a folder of its own in front in which the same name
+lies, it gets that one.
+
+Taking out and giving back writes to each module, and so costs an instance
+memory of its own, some kilobytes a module. So only what has to be is taken out.
 """
 
 from __future__ import annotations
@@ -11,11 +15,15 @@ from __future__ import annotations
 import importlib.machinery
 import importlib.util
 import os
+import re
 import sys
 from types import FunctionType, ModuleType
-from typing import Any, Callable, Iterable, Iterator
+from typing import Any, Callable, Container, Iterable, Iterator
 
 LIMIT = 5000  # names that are told
+FILES = 2000  # that are looked at in a script's folders
+SOURCE = 1 << 20  # bytes of a script's files that are read
+_IMPORTS = re.compile(rb"^[ \t]*(?:from[ \t]+(\w+)|import[ \t]+([\w., \t]+))", re.MULTILINE)
 
 # What must not be imported for others: it starts threads, keeps connections, or changes what is there.
 NEVER = frozenset(
@@ -67,25 +75,70 @@ def _origin(module: Any) -> str:
     return spec.origin if isinstance(spec.origin, str) else ""
 
 
-def from_environment(inside: tuple[str, ...], known: Iterable[str] = ()) -> list[str]:
-    """Name the loaded modules of the environment, but for those known, in the order in which they were begun."""
-    skip = set(known)
+def from_environment(inside: tuple[str, ...], known: Container[str] = (), after: str = "") -> list[str]:
+    """Name the loaded modules of the environment, but for those known, in the order in which they were begun.
+
+    Those up to a certain one are not even touched.
+    """
     found = []
-    for name, module in list(sys.modules.items()):
-        if name in skip or top(name) in NEVER or not _origin(module).startswith(inside):
+    for name in reversed(list(_newest(after))):
+        module = sys.modules[name]
+        if name in known or top(name) in NEVER or not _origin(module).startswith(inside):
             continue
         if plain(module)["__spec__"].name == name and all(part.isidentifier() for part in name.split(".")):
             found.append(name)
     return found[:LIMIT]
 
 
-def learner(inside: tuple[str, ...], known: Iterable[str] = ()) -> Callable[[], list[str]]:
+def _newest(after: str) -> Iterator[str]:
+    for name in reversed(sys.modules):
+        if name == after:
+            return
+        yield name
+
+
+def learner(inside: tuple[str, ...], known: Container[str] = ()) -> Callable[[], list[str]]:
     """Return what names, once the script is ready, the modules of the environment that it has loaded."""
-    return lambda: from_environment(inside, known)
+    last = next(reversed(sys.modules))
+    return lambda: from_environment(inside, known, last)
+
+
+def asked(folders: list[str]) -> tuple[set[str], set[str]] | None:
+    """Return the packages that the Python files in folders import, and all names that could be imported from them.
+
+    None means that there is too much to look at.
+    """
+    wanted: set[str] = set()
+    there: set[str] = set()
+    files = size = 0
+    for folder in folders:
+        for parent, names, plain_files in os.walk(folder):
+            names[:] = [name for name in names if not name.startswith(".") and name != "__pycache__"]
+            there.update(names)
+            files += len(names) + len(plain_files)
+            for file in plain_files:
+                stem, _, kind = file.partition(".")
+                if not kind.endswith(("py", "so", "pyc", "zip", "whl", "egg")):
+                    continue
+                there.add(stem)
+                if kind == "py" and size <= SOURCE:
+                    with open(os.path.join(parent, file), "rb") as opened:
+                        source = opened.read(SOURCE)
+                    size += len(source)
+                    wanted.update(_imported(source))
+            if files > FILES or size > SOURCE:
+                return None
+    return wanted, there
+
+
+def _imported(source: bytes) -> Iterator[str]:
+    for one, many in _IMPORTS.findall(source):
+        for name in [one] if one else many.split(b","):
+            yield top(name.strip().split(b" ")[0].decode("utf-8", "replace"))
 
 
 class Shelf:
-    """Modules that are loaded but not shown. A finder of sys.meta_path."""
+    """Packages that are loaded beforehand; those that are not shown are found by importing them."""
 
     def __init__(self, before: set[str], inside: tuple[str, ...], elsewhere: Callable[[str], None]) -> None:
         """Take what was loaded since before; elsewhere is called if a name now leads to another file."""
@@ -98,7 +151,8 @@ class Shelf:
             if top(name) in packages:
                 self._modules.setdefault(top(name), {})[name] = module
         self._needs = {package: set(self._references(package)) for package in self._modules}
-        self.names = [name for modules in self._modules.values() for name in modules]
+        self.names = frozenset(name for modules in self._modules.values() for name in modules)
+        self._hidden: set[str] = set()
 
     def _references(self, package: str) -> Iterator[str]:
         """Name the other packages of which a package holds a module, a class or a function."""
@@ -118,10 +172,28 @@ class Shelf:
         if package in self._needs:
             self._needs[package].update(other for other in others if other in self._modules and other != package)
 
-    def hide(self) -> None:
-        for name in self.names:
-            sys.modules.pop(name, None)
+    def show_only(self, folders: list[str]) -> None:
+        """Hide what the Python files in a script's folders do not import."""
+        seen = asked([folder for folder in folders if folder])
+        shown: set[str] = set()
+        if seen is not None and seen[1].isdisjoint(self._modules):  # else each import has to be looked at
+            shown = self._with_needs(seen[0])
+        self._hidden = {package for package in self._modules if package not in shown}
+        for package in self._hidden:
+            for name in self._modules[package]:
+                sys.modules.pop(name, None)
         sys.meta_path.insert(0, self)  # type: ignore[arg-type]
+
+    def _with_needs(self, packages: Iterable[str]) -> set[str]:
+        """Add to packages what they need, and leave out what is not here."""
+        found: set[str] = set()
+        wanted = [package for package in packages if package in self._modules]
+        while wanted:
+            package = wanted.pop()
+            if package not in found:
+                found.add(package)
+                wanted.extend(self._needs[package])
+        return found
 
     def loaded(self, name: str) -> ModuleType | None:
         """Return a module if it is loaded, shown or not."""
@@ -129,7 +201,9 @@ class Shelf:
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
         """Give a package back if an import would find the same one."""
-        module = self._modules.get(name, {}).get(name)
+        if name not in self._hidden:
+            return None
+        module = self._modules[name].get(name)
         if module is None:
             return None
         spec = self._search(name)
@@ -154,13 +228,10 @@ class Shelf:
 
     def give(self, package: str) -> ModuleType:
         """Show a package and those that it needs."""
-        module = self._modules[package][package]
-        wanted = [package]
-        while wanted:
-            one = wanted.pop()
-            sys.modules.update(self._modules.pop(one, {}))
-            wanted.extend(need for need in self._needs.pop(one, ()) if need in self._modules)
-        return module
+        for one in self._with_needs([package]) & self._hidden:
+            self._hidden.discard(one)
+            sys.modules.update(self._modules[one])
+        return self._modules[package][package]
 
 
 class Back:

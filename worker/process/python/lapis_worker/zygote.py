@@ -109,7 +109,7 @@ class Zygote:
         self._libc = ctypes.CDLL(None, use_errno=True)
 
     def preload(self, names: list[str], inside: tuple[str, ...]) -> dict[str, Any]:
-        """Import what can be imported, and take it out of sight."""
+        """Import what can be imported."""
         before = set(sys.modules)
         skipped: dict[str, str] = {}
         brought: dict[str, set[str]] = {}
@@ -124,8 +124,7 @@ class Zygote:
         self.shelf = imports.Shelf(before, inside, _start_over)
         for package, others in brought.items():
             self.shelf.needs(package, others)
-        self.shelf.hide()
-        return {"modules": self.shelf.names, "skipped": skipped}
+        return {"modules": sorted(self.shelf.names), "skipped": skipped}
 
     def _check(self, package: str) -> None:
         if threads() > 1:
@@ -227,6 +226,7 @@ class Zygote:
         _Again.program, _Again.environ = program, dict(os.environ)
         assert self.shelf is not None
         _reseed(self.shelf.loaded)
+        self.shelf.show_only([os.getcwd(), os.environ.get("AZUREML_MODEL_DIR", "")])
         gc.enable()
 
 
@@ -274,17 +274,11 @@ def main() -> tuple[str, str, Callable[[], list[str]]]:
     link = Link(3)
     try:
         zygote = Zygote(link, os.environ.get("LAPIS_INSTANCE", ""))
-        first = link.read()
-        if first is None or first[0] != IMPORT:
-            os._exit(1)
-        began = time.perf_counter()
-        with_threads = any(name in os.environ for name in THREADS)
-        names, inside = json.loads(first[2]), imports.folders()
-        report, zygote.added = _noting(lambda: zygote.preload(names, inside), bound=not with_threads)
+        inside = imports.folders()
+        _prepare(zygote, inside)
         gc.collect()
         gc.disable()
         gc.freeze()
-        link.send(STANDING, 0, dict(report, seconds=time.perf_counter() - began))
     except Unfit as unfit:
         link.send(UNFIT, 0, {"package": unfit.package, "why": unfit.why})
         os._exit(0)
@@ -297,6 +291,20 @@ def main() -> tuple[str, str, Callable[[], list[str]]]:
         return tell()
 
     return root, script, learned
+
+
+def _prepare(zygote: Zygote, inside: tuple[str, ...]) -> None:
+    """Import what is asked for. What this takes is given back before anything is forked, as no instance could."""
+    first = zygote.link.read()
+    if first is None or first[0] != IMPORT:
+        os._exit(1)
+    began = time.perf_counter()
+    with_threads = any(name in os.environ for name in THREADS)
+    names = json.loads(first[2])
+    report, zygote.added = _noting(lambda: zygote.preload(names, inside), bound=not with_threads)
+    if "LC_CTYPE" in os.environ:  # the interpreter sets it as it starts if the environment names no locale
+        zygote.added.setdefault("LC_CTYPE", os.environ["LC_CTYPE"])
+    zygote.link.send(STANDING, 0, dict(report, seconds=time.perf_counter() - began))
 
 
 def _noting(work: Callable[[], dict[str, Any]], bound: bool) -> tuple[dict[str, Any], dict[str, str]]:
@@ -381,13 +389,10 @@ def _boot() -> str:
 
 
 def _reseed(loaded: Callable[[str], Any]) -> None:
-    """Make random what a copy would share with the others. Python's own random has done so itself."""
+    """Make random what a copy would share with the others. Python's own random and OpenSSL do so themselves."""
     numpy_random = loaded("numpy.random")
     if numpy_random is not None:
         numpy_random.seed()
-    openssl = loaded("_ssl")
-    if openssl is not None:
-        openssl.RAND_add(os.urandom(32), 0.0)
     ids = loaded("uuid")
     if ids is not None:
         ids._node = ids._last_timestamp = None
