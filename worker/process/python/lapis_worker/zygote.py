@@ -35,7 +35,7 @@ STANDING, UNFIT, FORKED, REFUSED, ENDED = 40, 41, 42, 43, 44
 _HEADER = struct.Struct(">IBQ")
 _SET_DEATH_SIGNAL = 1
 AWAY = 1 << 6
-_HOW = {os.CLD_EXITED: "exit", os.CLD_KILLED: "signal", os.CLD_DUMPED: "core"}
+_HOW = {1: "exit", 2: "signal", 3: "core"}  # CLD_EXITED, CLD_KILLED, CLD_DUMPED, of which Python 3.8 lacks two
 
 # Libraries of linear algebra start their threads when they are loaded, and a
 # process with threads cannot be forked.
