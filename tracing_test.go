@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	trace "go.opentelemetry.io/proto/otlp/trace/v1"
@@ -292,5 +293,23 @@ func TestWithoutAnExporterScriptsSeeNoTracing(t *testing.T) {
 		map[string]string{"Authorization": "Bearer " + key, "traceparent": theirs}, []byte("x")), 200)
 	if !strings.Contains(a.text, theirs) {
 		t.Errorf("the client's traceparent does not reach the script: %s", a.text)
+	}
+}
+
+func TestCollectorThatIsAwayHarmsNobody(t *testing.T) {
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+	t.Setenv("OTEL_BSP_SCHEDULE_DELAY", "20")
+	p := start(t, t.TempDir())
+	p.createEndpoint("alone", nil)
+	if a := p.score("alone", "nonsense", "{}"); a.status != 401 {
+		t.Errorf("%d %s", a.status, a.text)
+	}
+	began := time.Now()
+	p.stop()
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("it took %v to stop", took)
+	}
+	if logs := p.logs.String(); !strings.Contains(logs, "traces could not be exported") && !strings.Contains(logs, "last traces were not exported") {
+		t.Error("the log does not say that traces are lost")
 	}
 }
