@@ -21,8 +21,10 @@ proxy. "lapis env" prints the variables that point clients here.
 
 // servePlain answers what came without TLS: proxy requests, and lost people.
 func (d *door) servePlain(w http.ResponseWriter, r *http.Request) {
-	host := r.Host
-	var why *refusal
+	var (
+		host string
+		why  *refusal
+	)
 	switch {
 	case r.Method == http.MethodConnect:
 		host, why = d.connect(w, r)
