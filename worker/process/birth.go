@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"lapis/worker"
 )
@@ -28,6 +29,8 @@ type birth struct {
 	spec worker.Spec
 	mark string
 	ends [3]*os.File // data, control, console: the process's ends
+
+	group *group // that it is to join before any code of the user's runs
 }
 
 // environ is the instance's whole environment.
@@ -50,7 +53,13 @@ func (r *Runtime) begin(ctx context.Context, b birth) (proc, error) {
 	if err != nil {
 		return nil, cannotStart(b.spec, err)
 	}
-	return &freshProcess{cmd: fresh}, nil
+	process := &freshProcess{cmd: fresh}
+	if err := b.group.join(process.pid()); err != nil { // long before the interpreter has started
+		signalGroup(process.pid(), syscall.SIGKILL)
+		process.reap()
+		return nil, fmt.Errorf("limiting instance %s: %w", b.spec.Name, err)
+	}
+	return process, nil
 }
 
 func (r *Runtime) command(b birth) *exec.Cmd {

@@ -1,6 +1,11 @@
 package process
 
-import "lapis/worker"
+import (
+	"maps"
+	"slices"
+
+	"lapis/worker"
+)
 
 // InLine tells tests how many requests an instance has been sent that are not answered.
 func InLine(i worker.Instance) int {
@@ -12,8 +17,8 @@ func InLine(i worker.Instance) int {
 
 // Forked tells tests whether an instance came from another process that stood ready.
 func Forked(i worker.Instance) bool {
-	_, ok := i.(*instance).process.(*forkedProcess)
-	return ok
+	_, fresh := i.(*instance).process.(*freshProcess)
+	return !fresh
 }
 
 // Zygotes tells tests the ids of the processes that instances are forked from, once no more is being made.
@@ -41,3 +46,14 @@ func Zygotes(r *Runtime) []int {
 
 // PID tells tests an instance's process.
 func PID(i worker.Instance) int { return i.(*instance).process.pid() }
+
+// Ungroup has a runtime hold limits as where no cgroup can be used.
+func Ungroup(r *Runtime) {
+	r.groups.close()
+	r.groups = &groups{why: map[string]string{"cpu": "none here"}}
+}
+
+// GroupDirs tells tests the folders of an instance's cgroups.
+func GroupDirs(i worker.Instance) []string {
+	return slices.Collect(maps.Values(i.(*instance).group.dirs))
+}

@@ -30,6 +30,7 @@ type instance struct {
 	spec    worker.Spec
 	runtime *Runtime
 	process proc
+	group   *group
 	mark    string
 	data    net.Conn
 	control net.Conn
@@ -94,7 +95,13 @@ func (r *Runtime) launch(ctx context.Context, spec worker.Spec, mark string) (*i
 		return nil, err
 	}
 	theirs[2] = in
-	if i.process, err = r.begin(ctx, birth{spec: spec, mark: mark, ends: theirs}); err != nil {
+	if i.group, err = r.groups.make(mark, spec.Limits); err == nil {
+		i.process, err = r.begin(ctx, birth{spec: spec, mark: mark, ends: theirs, group: i.group})
+	}
+	if err != nil {
+		if i.group != nil {
+			i.group.close()
+		}
 		i.data.Close()
 		i.control.Close()
 		out.Close()
@@ -120,6 +127,8 @@ func (i *instance) watch(out *os.File) {
 		how := i.reap()
 		close(i.requests.gone)
 		killMarked(i.mark)
+		i.noteMemory(how)
+		i.group.close()
 		soon := time.Now().Add(time.Second) // someone out of reach may hold the other ends
 		_ = errors.Join(i.data.SetReadDeadline(soon), i.control.SetReadDeadline(soon), out.SetReadDeadline(soon))
 		readers.Wait()

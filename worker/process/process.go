@@ -68,6 +68,8 @@ type Runtime struct {
 	routes []route
 
 	zygotes *nursery
+	groups  *groups
+	watcher *watcher
 
 	starting sync.RWMutex // held for reading by starts, for writing to forbid them
 
@@ -110,9 +112,12 @@ func New(cfg Config) (*Runtime, error) {
 		return nil, fmt.Errorf("ending leftover instances: %w", err)
 	}
 	r.spawn = newSpawner()
+	r.groups = openGroups(dir)
 	if err := r.openNursery(); err != nil {
+		r.spawn.close()
 		return nil, err
 	}
+	r.watcher = r.watchInstances()
 	return r, nil
 }
 
@@ -220,6 +225,8 @@ func (r *Runtime) Close(ctx context.Context) error {
 	wg.Wait()
 	if !already {
 		r.zygotes.close()
+		r.watcher.close()
+		r.groups.close()
 		r.spawn.close()
 	}
 	return errors.Join(errs...)

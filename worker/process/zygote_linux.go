@@ -237,7 +237,7 @@ func (z *zygote) fork(b birth) (*forkedProcess, error) {
 	z.children[child.id] = child
 	z.mu.Unlock()
 
-	payload := strings.Join(append([]string{b.spec.Dir, b.spec.Script, ""}, b.environ()...), "\x00")
+	payload := strings.Join(append([]string{b.spec.Dir, b.spec.Script, strings.Join(b.group.files(), "\n")}, b.environ()...), "\x00")
 	rights := unix.UnixRights(int(b.ends[0].Fd()), int(b.ends[1].Fd()), int(b.ends[2].Fd()))
 	if err := z.send(kindFork, child.id, []byte(payload), rights); err != nil {
 		z.forget(child.id)
