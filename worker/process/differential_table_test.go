@@ -1,12 +1,17 @@
 package process_test
 
-import "strings"
+import (
+	"maps"
+	"strings"
+)
 
 // differential is a script and what is asked of it.
 type differential struct {
 	script   string
-	files    map[string]string
+	files    map[string]string // in the app root
+	env      []string          // {dir} in it stands for the app root
 	requests []exchange
+	log      bool // compare what the log has of lines with a ~, and of requests
 }
 
 // keptDifferences are those that are meant, by script and request.
@@ -14,8 +19,19 @@ func keptDifferences() map[string]string {
 	const (
 		route = "our text says which path or method it was, and where the script is"
 		bytes = "bad input is the client's error, so 400 and not 500"
+		level = "a script's logging is shown from INFO on, in the format of the server's own lines"
+		shown = "what a script prints and the lines of requests are shown even if the server's own logger is quiet"
+		ended = "Azure's server hides the exception behind gunicorn's 500; the instance ends here, or the answer is that of any exception"
+		early = "a stream that fails before its first piece is an exception of run(), not gunicorn's 500 or an empty answer"
+		kind  = "a response of Werkzeug is taken as one of Flask is"
 	)
 	return map[string]string{
+		"requests/patch": route, "requests/unknown method": route, "requests/options nowhere": route, "requests/nowhere with ids": route,
+		"requests/capitals": route, "requests/below": route, "requests/dot": route, "requests/swagger with slash": route,
+		"requests of flask/delete": route, "any origin/nowhere": route, "any origin/put": route, "schema requests/put": route,
+		"log/log": level, "log of errors/log": shown,
+		"exit/exit": ended, "interrupt/interrupt": ended, "base/base": ended,
+		"streams/nocontext": early, "streams/number": early, "werkzeug/x": kind,
 		"plain/unknown": route, "plain/slash": route, "plain/put": route, "plain/delete": route,
 		"plain/post health": route, "plain/post swagger": route, "raw/put": route,
 		"schema/not utf-8": bytes,
@@ -23,6 +39,14 @@ func keptDifferences() map[string]string {
 }
 
 func differentialTable() map[string]differential {
+	table := basicTable()
+	for _, more := range []map[string]differential{valueTable(), requestTable(), settingTable(), logTable(), flaskTable(), typeTable()} {
+		maps.Copy(table, more)
+	}
+	return table
+}
+
+func basicTable() map[string]differential {
 	return map[string]differential{
 		"plain": {script: plainTable, requests: plainRequests()},
 		"headers": {script: `

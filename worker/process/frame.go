@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"lapis/worker"
 )
@@ -161,7 +163,23 @@ func parseAnswer(payload []byte) (answer, error) {
 	}
 	a.header = make(http.Header, len(pairs))
 	for _, pair := range pairs {
-		a.header.Add(pair[0], pair[1])
+		a.header.Add(pair[0], fromLatin1(pair[1]))
 	}
 	return a, nil
+}
+
+// fromLatin1 gives the bytes that Python's web libraries write as characters
+// in a header's value. What are none of those goes as UTF-8.
+func fromLatin1(value string) string {
+	if !strings.ContainsFunc(value, func(r rune) bool { return r >= utf8.RuneSelf }) {
+		return value
+	}
+	out := make([]byte, 0, len(value))
+	for _, r := range value {
+		if r > 0xff {
+			return value
+		}
+		out = append(out, byte(r))
+	}
+	return string(out)
 }

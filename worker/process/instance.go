@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -63,6 +64,13 @@ type ready struct {
 	Raw     bool     // it wants requests of all methods as they are
 	Swagger *schemas // nil if its input and output are not described
 	Modules []string // of the environment, which it has imported itself
+
+	Settings struct {
+		Name, Version, Prefix string   // of the service, for its swagger
+		Origins               []string // from which browsers may call it; none means that nothing is said of origins
+		Server                string   // the value of a header of each answer; "" means no header
+	}
+	cors *cors // of the origins
 }
 
 // launch starts the process and what watches it.
@@ -211,6 +219,10 @@ func (i *instance) becomeReady(said ready) {
 	defer i.mu.Unlock()
 	if i.stage == worker.StageRun || i.failure != nil {
 		return
+	}
+	var bad []string
+	if said.cors, bad = newCORS(said.Settings.Origins); len(bad) > 0 {
+		i.console.say("W", "azmlinfsrv", "These patterns of AML_CORS_ORIGINS are not understood, and match nothing: %s", strings.Join(bad, ", "))
 	}
 	i.stage, i.said = worker.StageRun, said
 	close(i.ready)

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"lapis/worker"
 )
@@ -18,9 +20,8 @@ import (
 // ids and the bodies of errors, as that server's documentation has them.
 
 const (
-	serverVersion = "azmlinfsrv/1.5.1"
-	idLimit       = 100 // characters of a request id
-	json8         = "application/json"
+	idLimit = 100 // characters of a request id
+	json8   = "application/json"
 
 	headerRequestID       = "X-Request-Id"
 	headerLegacyID        = "X-Ms-Request-Id"
@@ -73,9 +74,12 @@ func (i *instance) route(ctx context.Context, req *exchange) (*worker.Response, 
 	default:
 		return nil, fmt.Errorf("instance %s is not ready", i.spec.Name)
 	}
-	known := false
+	known, path := false, req.Path
+	for strings.Contains(path, "//") { // several slashes are one
+		path = strings.ReplaceAll(path, "//", "/")
+	}
 	for _, row := range i.runtime.routes {
-		if row.path != req.Path {
+		if row.path != path {
 			continue
 		}
 		known = true
@@ -106,9 +110,15 @@ func (i *instance) serve(ctx context.Context, row route, req *exchange) (*worker
 		}
 	}
 	given.set(resp.Header)
-	put(resp.Header, headerServerVersion, serverVersion)
-	if trace := req.Header[headerTraceID]; len(trace) > 0 && trace[0] != "" {
-		put(resp.Header, headerTraceID, trace[0])
+	said := i.described()
+	if said.Settings.Server != "" {
+		add(resp.Header, headerServerVersion, said.Settings.Server)
+	}
+	if said.cors != nil {
+		said.cors.answer(resp.Header, req.Method, req.Header)
+	}
+	if trace := req.Header[headerTraceID]; len(trace) > 0 {
+		add(resp.Header, headerTraceID, strings.Join(trace, ","))
 	}
 	if row.logged {
 		took := i.runtime.cfg.Now().Sub(start)
@@ -123,6 +133,9 @@ func (i *instance) serve(ctx context.Context, row route, req *exchange) (*worker
 
 // put sets a header whose name is in its canonical form already.
 func put(header http.Header, name, value string) { header[name] = []string{value} }
+
+// add adds one beside those that the script itself has given.
+func add(header http.Header, name, value string) { header[name] = append(header[name], value) }
 
 // target is the request's path and query, safe to log.
 func target(req *worker.Request) string {
@@ -178,12 +191,9 @@ func (i *instance) serveHealth(context.Context, *exchange) (*worker.Response, er
 	return text("Healthy"), nil
 }
 
-// described is what the script has said of itself; it is valid once ready.
-func (i *instance) described() ready {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	return i.said
-}
+// described is what the script has said of itself; it is valid once ready,
+// and is not changed after that.
+func (i *instance) described() *ready { return &i.said }
 
 // serveOther answers for the script to methods that do not run it, unless it
 // wants to see them itself.
@@ -250,7 +260,7 @@ func drawAnswer(a answer) *worker.Response {
 	}
 	if a.flags&flagRan != 0 {
 		resp.RunTime = a.runTime
-		put(resp.Header, headerRunTime, strconv.FormatFloat(milliseconds(a.runTime), 'f', 3, 64))
+		add(resp.Header, headerRunTime, strconv.FormatFloat(milliseconds(a.runTime), 'f', 3, 64))
 	}
 	if a.header != nil && a.flags&flagFailed == 0 {
 		return resp // the script's own, which says what it wants
@@ -262,7 +272,9 @@ func drawAnswer(a answer) *worker.Response {
 func metaOf(req *worker.Request, size int) ([]byte, error) {
 	headers := make(map[string]string, len(req.Header)+2)
 	for name, values := range req.Header {
-		headers[name] = strings.Join(values, ",")
+		if !strings.Contains(name, "_") { // which could stand for another one that has a hyphen there
+			headers[title(name)] = latin1(strings.Join(values, ","))
+		}
 	}
 	headers[headerRequestID] = req.ID
 	if size > 0 || req.Method == http.MethodPost {
@@ -276,13 +288,41 @@ func metaOf(req *worker.Request, size int) ([]byte, error) {
 	return meta, err
 }
 
+// title is a header's name as Python's web servers give it: a capital after
+// everything that is no letter, digits included.
+func title(name string) string {
+	if !strings.ContainsAny(name, "0123456789") {
+		return name
+	}
+	b := []byte(name)
+	for n := 1; n < len(b); n++ {
+		if b[n] >= 'a' && b[n] <= 'z' && b[n-1] >= '0' && b[n-1] <= '9' {
+			b[n] -= 'a' - 'A'
+		}
+	}
+	return string(b)
+}
+
+// latin1 is a header's value as Python's web servers give it: a character for
+// each byte.
+func latin1(value string) string {
+	if !strings.ContainsFunc(value, func(r rune) bool { return r >= utf8.RuneSelf }) {
+		return value
+	}
+	runes := make([]rune, len(value))
+	for n := range len(value) {
+		runes[n] = rune(value[n])
+	}
+	return string(runes)
+}
+
 func isForm(req *worker.Request) bool {
 	given := req.Header.Get("Content-Type")
 	if given == json8 || given == "" {
 		return false
 	}
-	kind, _, _ := mime.ParseMediaType(given)
-	return kind == "application/x-www-form-urlencoded" || kind == "multipart/form-data"
+	kind, parameters, _ := mime.ParseMediaType(given)
+	return kind == "application/x-www-form-urlencoded" || kind == "multipart/form-data" && parameters["boundary"] != ""
 }
 
 func text(body string) *worker.Response {
@@ -291,9 +331,32 @@ func text(body string) *worker.Response {
 
 // message is the body that the inference server gives to its own errors.
 func message(status int, body string) *worker.Response {
-	data, _ := json.Marshal(body) // a text cannot fail
-	data = append(append([]byte(`{"message": `), data...), '}')
-	return &worker.Response{Status: status, Body: data, Header: http.Header{"Content-Type": {json8}}}
+	return &worker.Response{Status: status, Body: []byte(`{"message": ` + quoted(body) + "}"), Header: http.Header{"Content-Type": {json8}}}
+}
+
+// quoted is a text in JSON, in ASCII alone.
+func quoted(text string) string {
+	var out strings.Builder
+	encoder := json.NewEncoder(&out)
+	encoder.SetEscapeHTML(false)
+	_ = encoder.Encode(text) // a text cannot fail
+	plain := strings.TrimSuffix(out.String(), "\n")
+	if !strings.ContainsFunc(plain, func(r rune) bool { return r >= utf8.RuneSelf }) {
+		return plain
+	}
+	out.Reset()
+	for _, r := range plain {
+		switch {
+		case r < utf8.RuneSelf:
+			out.WriteRune(r)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			fmt.Fprintf(&out, `\u%04x\u%04x`, high, low)
+		default:
+			fmt.Fprintf(&out, `\u%04x`, r)
+		}
+	}
+	return out.String()
 }
 
 func failed(resp *worker.Response, byRun bool) *worker.Response {

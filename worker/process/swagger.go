@@ -102,27 +102,18 @@ func ownSwagger(dir string, files []string) ([]byte, error) {
 
 type object = map[string]any
 
-// variable is the value of a variable in the instance's environment.
-func (i *instance) variable(name, standard string) string {
-	for _, entry := range i.spec.Env {
-		if value, found := strings.CutPrefix(entry, name+"="); found && value != "" {
-			standard = value // the last one wins, as it does for the process
-		}
-	}
-	return standard
-}
-
 // swagger describes a script's routes in one of the dialects.
 func (i *instance) swagger(version string, described *schemas) object {
 	var in, out any = object{"type": "object", "example": object{}}, object{"type": "object", "example": object{}}
 	if described != nil {
 		in, out = described.Input, described.Output
 	}
-	name, prefix := i.variable("SERVICE_NAME", "ML service"), strings.Trim(i.variable("SERVICE_PATH_PREFIX", ""), "/")
+	given := i.described().Settings
+	name, prefix := given.Name, given.Prefix
 	if prefix != "" {
-		prefix = "/" + prefix
+		prefix = "/" + strings.Trim(prefix, "/")
 	}
-	top := object{"info": object{"title": name, "version": i.variable("SERVICE_VERSION", "1.0"), "description": "Routes of the scoring service " + name}}
+	top := object{"info": object{"title": name, "version": given.Version, "description": "Routes of the scoring service " + name}}
 	bearer := object{"Bearer": object{"type": "apiKey", "name": "Authorization", "in": "header", "description": "Bearer and the endpoint's key or a token"}}
 	types := object{"ServiceInput": in, "ServiceOutput": out,
 		"ErrorResponse": object{"type": "object", "properties": object{"message": object{"type": "string"}}}}

@@ -25,10 +25,20 @@ TREE_LINES = 200
 logger = logging.getLogger("azmlinfsrv")
 
 
-class Formatter(logging.Formatter):
-    """Time in UTC."""
+class AMLLogFormatter(logging.Formatter):
+    """Time in UTC. Its name is that of Azure's server, whose own logging.json people copy."""
 
     converter = time.gmtime
+
+    def __init__(self, fmt: str | None = FORMAT, datefmt: str | None = None, style: Any = "%") -> None:
+        super().__init__(fmt, datefmt, style)
+
+
+class RootAccessFilter(logging.Filter):
+    """Hides the probes of a web server's access log, of which there is none here."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "GET / HTTP/1.1" not in record.getMessage()
 
 
 def setup(app_root: str, script: str) -> None:
@@ -42,7 +52,7 @@ def setup(app_root: str, script: str) -> None:
 
 def _default() -> None:
     handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(Formatter(FORMAT))
+    handler.setFormatter(AMLLogFormatter())
     root = logging.getLogger()
     root.addHandler(handler)
     wanted = os.environ.get("AZUREML_LOG_LEVEL", "INFO").upper()
@@ -58,7 +68,8 @@ def _from_file(app_root: str, script: str) -> None:
             continue
         try:
             with open(path, encoding="utf-8") as file:
-                logging.config.dictConfig(json.load(file))
+                text = file.read().replace('"azureml_inference_server_http.log_config.', f'"{__name__}.')
+            logging.config.dictConfig(json.loads(text))
         except Exception as error:  # a broken file costs the user his settings, not his deployment
             logger.warning("%s is not used, because it is not a valid logging configuration: %s", path, error)
         return
@@ -76,8 +87,7 @@ def _catch_print() -> None:
         if target is not console or not log.isEnabledFor(logging.INFO):
             plain(*values, sep=sep, end=end, file=file, flush=flush)
             return
-        text = (" " if sep is None else sep).join(map(str, values))
-        log.info("%s", text if end is None else text + end.rstrip("\n"))
+        log.info("%s", (" " if sep is None else sep).join(map(str, values)))  # a line of its own, whatever its end
 
     builtins.print = logged
 

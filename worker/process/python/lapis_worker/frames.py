@@ -90,7 +90,7 @@ class Data:
         self, frame_id: int, status: int, body: bytes, flags: int, spent: int, busy: int, headers: list[Any] | None
     ) -> None:
         """Answer a request; times in ns. Without headers the body is application/json."""
-        meta = json.dumps(headers).encode() if headers else b""
+        meta = b"" if headers is None else json.dumps(headers).encode()
         size = len(meta)
         length = _ANSWER.size + size + len(body)
         head = _RESPONSE.pack(length, RESPONSE, frame_id, status, flags, spent, busy, size)

@@ -7,12 +7,14 @@ import inspect
 import json
 import logging
 import os
+import signal
 import sys
 import traceback
 from types import ModuleType, TracebackType
 from typing import Any, Callable
 
 from . import web
+from .settings import NO_LIMIT, Settings
 
 IMPORT_ERROR = "UserScriptImportError"
 INIT_FAILED = "UserScriptInitFailed"
@@ -61,9 +63,12 @@ def said(error: BaseException) -> str:
 class Script:
     """A loaded script: init() to call once, call() for each request."""
 
-    def __init__(self, init: Callable[[], Any], run: Callable[..., Any]) -> None:
-        self._init, self.run = init, run
+    def __init__(self, init: Callable[[], Any], run: Callable[..., Any], timeout_ms: int) -> None:
+        self._init, self.timeout_ms = init, timeout_ms
+        self.run = run if timeout_ms >= NO_LIMIT else _limited(run, timeout_ms / 1000)
+        self._function = run
         self._schema = _schema_decorated(run)
+        self._flask_later = "flask" in getattr(getattr(run, "__code__", None), "co_names", ())
         try:
             parameters = list(inspect.signature(run).parameters.values())
         except (TypeError, ValueError) as error:
@@ -96,11 +101,12 @@ class Script:
 
     def finish(self) -> None:
         """Look, after init(), what the script wants with its requests."""
-        if self.raw or "flask" in sys.modules:
+        if self.raw or "flask" in sys.modules or self._flask_later:
             try:
                 self.web = web.Web()
             except ImportError as error:
-                raise Failure("import", IMPORT_ERROR, str(error)) from None
+                if self.raw or "flask" in sys.modules:
+                    raise Failure("import", IMPORT_ERROR, str(error)) from None
         self.wants_meta = self.wants_headers or self._schema or self.web is not None
 
     def swagger(self) -> dict[str, Any] | None:
@@ -110,8 +116,8 @@ class Script:
         from inference_schema import schema_util as known
 
         try:
-            found = {"input": known.get_input_schema(self.run), "output": known.get_output_schema(self.run)}
-            found["versions"] = list(known.get_supported_versions(self.run))
+            found = {"input": known.get_input_schema(self._function), "output": known.get_output_schema(self._function)}
+            found["versions"] = list(known.get_supported_versions(self._function))
             size = len(json.dumps(found))
         except Exception as error:
             logger.warning("The script's schemas cannot be read, so /swagger.json lacks them: %s", said(error))
@@ -121,10 +127,10 @@ class Script:
             return None
         return found
 
-    def arguments(self, meta: dict[str, Any], body: bytes, request: Any) -> dict[str, Any]:
+    def arguments(self, meta: dict[str, Any], body: bytes) -> dict[str, Any]:
         """Turn a request into run()'s arguments, or raise BadInput."""
         if self.raw:
-            arguments = {self._first: request}
+            arguments = {self._first: self.web.request}
         elif self._schema:
             arguments = self._from_object(meta, body)
         elif meta.get("method") == "GET":
@@ -151,11 +157,12 @@ class Script:
 def _object(kind: str, body: bytes) -> dict[str, Any]:
     if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
         raise BadInput(415, "Expects Content-Type to be application/json")
-    text = _text(body)
     try:
-        data = json.loads(text)
+        data = json.loads(body)  # which finds out about UTF-16 and UTF-32
+    except UnicodeDecodeError as error:
+        raise BadInput(400, f"Input cannot be decoded as UTF-8: {error}") from None
     except ValueError as error:
-        if not text:
+        if not body:
             raise BadInput(400, "POST body is empty. Expecting a JSON dictionary.") from None
         raise BadInput(400, f"POST body could not be decoded as JSON: {error}") from None
     if not isinstance(data, dict):
@@ -170,10 +177,10 @@ def _text(body: bytes) -> str:
         raise BadInput(400, f"Input cannot be decoded as UTF-8: {error}") from None
 
 
-def load(app_root: str, name: str) -> Script:
+def load(app_root: str, name: str, given: Settings) -> Script:
     """Import the script and check that it has what a scoring script needs."""
     path = os.path.join(app_root, name)
-    _extend_path(app_root, path)
+    _extend_path(app_root, path, given.source_directory)
     if not os.path.isfile(path):
         there = ", ".join(sorted(os.listdir(app_root))[:20]) if os.path.isdir(app_root) else "no such folder"
         raise Failure(
@@ -186,11 +193,28 @@ def load(app_root: str, name: str) -> Script:
     # A driver module forwards to the real script, but loses its decorators.
     driven = getattr(module, "driver_module", None)
     run = driven.run if isinstance(driven, ModuleType) and hasattr(driven, "run") else module.run
-    return Script(module.init, run)
+    return Script(module.init, run, given.scoring_timeout_ms)
 
 
-def _extend_path(app_root: str, path: str) -> None:
-    source = os.environ.get("AZUREML_SOURCE_DIRECTORY")
+def _limited(run: Callable[..., Any], seconds: float) -> Callable[..., Any]:
+    """Have run() interrupted by a TimeoutError, which code that does not come back to Python does not see."""
+
+    def expire(_number: int, _frame: Any) -> None:
+        raise TimeoutError(f"run() took longer than {seconds:g} s, the script's SCORING_TIMEOUT_MS")
+
+    def limited(**arguments: Any) -> Any:
+        before = signal.signal(signal.SIGALRM, expire)
+        signal.setitimer(signal.ITIMER_REAL, max(seconds, 0))
+        try:
+            return run(**arguments)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+
+    return limited
+
+
+def _extend_path(app_root: str, path: str, source: str) -> None:
     folders = [app_root, os.path.dirname(path)]
     if source:
         folders.append(os.path.join(app_root, source))

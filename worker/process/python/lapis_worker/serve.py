@@ -11,7 +11,7 @@ import threading
 import time
 from typing import Any, Callable, List, Optional, Tuple
 
-from . import console, frames, script, web
+from . import console, frames, script, settings, web
 
 INTERNAL = "An unexpected internal error occurred. Check the logs for more info."
 RUN_RAISED = "An unexpected error occurred in scoring script. Check the logs for more info."
@@ -53,16 +53,28 @@ def main(app_root: str, name: str, learned: Callable[[], list[str]] | None = Non
     web.offer()
     try:
         control.send_json(frames.STAGE, {"stage": "import"})
-        loaded = script.load(app_root, name)
+        given = _settings(app_root, name)
+        loaded = script.load(app_root, name, given)
         control.send_json(frames.STAGE, {"stage": "init"})
         loaded.init()
         loaded.finish()
     except script.Failure as failure:
         _fail(control, failure)
     ready = {"meta": loaded.wants_meta, "raw": loaded.raw, "python": platform.python_version()}
-    modules = learned() if learned else []
-    control.send_json(frames.READY, dict(ready, swagger=loaded.swagger(), modules=modules))
+    ready.update(swagger=loaded.swagger(), settings=given.report(), modules=learned() if learned else [])
+    control.send_json(frames.READY, ready)
     _serve(data, loaded, turn)
+
+
+def _settings(app_root: str, name: str) -> settings.Settings:
+    try:
+        given = settings.Settings(dict(os.environ), app_root, name)
+        given.report()
+    except settings.Invalid as error:
+        raise script.Failure("import", script.IMPORT_ERROR, str(error)) from None
+    for line in given.advice():
+        console.logger.warning("%s", line)
+    return given
 
 
 def _stop(_number: int, _frame: Any) -> None:
@@ -157,41 +169,65 @@ def _answer(loaded: script.Script, packed: bytes, body: bytes) -> _Answer:
         return _run(loaded, meta, body, None)
     try:
         context = loaded.web.context(meta, body)
-        with context:
-            return _run(loaded, meta, body, context.request)
-    except Exception as error:  # run()'s own are caught below
+    except Exception as error:
         console.logger.error("The request cannot be made one of Flask's: %s", script.said(error))
+        return 500, _message(INTERNAL), 0, 0, None, None
+    return _run(loaded, meta, body, context)
+
+
+def _run(loaded: script.Script, meta: dict[str, Any], body: bytes, context: Any) -> _Answer:
+    """Run the script, within Flask's context if it has one, and draw what comes of it."""
+    if context is None:
+        returned = _call(loaded, meta, body, None)
+    else:
+        with context:
+            returned = _call(loaded, meta, body, context)
+    if not isinstance(returned, _Returned):
+        return returned
+    try:  # without the context, in which a stream is not made either
+        return _draw(returned.output, returned.spent, getattr(context, "request", None))
+    except Exception as error:
+        console.logger.error("run() returned what cannot be sent: %s", script.said(error))
         return 500, _message(INTERNAL), 0, 0, None, None
 
 
-def _run(loaded: script.Script, meta: dict[str, Any], body: bytes, request: Any) -> _Answer:
+class _Returned:
+    """What run() has returned, and how many ns it took."""
+
+    __slots__ = ("output", "spent")
+
+    def __init__(self, output: Any, spent: int) -> None:
+        self.output, self.spent = output, spent
+
+
+def _call(loaded: script.Script, meta: dict[str, Any], body: bytes, context: Any) -> _Returned | _Answer:
     try:
-        arguments = loaded.arguments(meta, body, request)
+        arguments = loaded.arguments(meta, body)
     except script.BadInput as error:
         return error.status, _message(str(error)), 0, 0, None, None
     start = time.perf_counter_ns()
     try:
         output = loaded.run(**arguments)
+        spent = time.perf_counter_ns() - start
+        return _Returned(output if context is None else loaded.web.after(context, output), spent)
+    except TimeoutError as error:  # also one of the script's own, as in Azure's server
+        console.logger.error("Encountered Exception: %s", script.user_trace(error).rstrip())
+        said = _message(f"Scoring timeout after {loaded.timeout_ms} ms")
+        return 500, said, frames.RUN_FAILED, 0, None, None
     except SystemExit as error:
         if not isinstance(error, Stopped):
             console.logger.error(
                 "run() called sys.exit(), which ends this instance: %s", script.user_trace(error).rstrip()
             )
         raise
-    except Exception as error:
+    except BaseException as error:  # whatever it is, the next request may do better
         console.logger.error("Encountered Exception: %s", script.user_trace(error).rstrip())
         return 500, _message(RUN_RAISED), frames.RUN_FAILED, 0, None, None
-    spent = time.perf_counter_ns() - start
-    try:
-        return _draw(output, spent, request)
-    except Exception as error:
-        console.logger.error("run() returned what cannot be sent: %s", script.said(error))
-        return 500, _message(INTERNAL), 0, 0, None, None
 
 
 def _draw(output: Any, spent: int, request: Any) -> _Answer:
     """Draw what run() returned: a response object as it is, anything else as JSON."""
-    if not (hasattr(output, "get_data") and hasattr(output, "status_code")):
+    if not web.is_response(output):
         body = b"{}" if output is None else json.dumps(output).encode()
         return 200, _checked(body), frames.RAN, spent, None, None
     try:

@@ -109,11 +109,26 @@ class Web:
     """Requests and responses of Flask."""
 
     def __init__(self) -> None:
-        self._app = _flask().Flask("scoring", static_folder=None)
+        flask = _flask()
+        self.request = flask.request  # of the context that is open
+        self._app = flask.Flask("scoring", static_folder=None)
+        self._app.add_url_rule("/score", "main.handle_score", methods=["GET", "POST", "OPTIONS"])
 
     def context(self, meta: dict[str, Any], body: bytes) -> Any:
         """Open what flask.request needs; the request is its attribute request."""
         return self._app.request_context(_environ(meta, body))
+
+    def after(self, context: Any, output: Any) -> Any:
+        """Do what the script has asked of Flask for after this request."""
+        functions = getattr(context, "_after_request_functions", None)
+        if not functions:
+            return output
+        if not is_response(output):
+            known = sys.modules["azureml_inference_server_http.api.aml_response"]
+            output = known.AMLResponse(output, 200, json_str=True)
+        for function in functions:
+            output = self._app.ensure_sync(function)(output)
+        return output
 
 
 def _environ(meta: dict[str, Any], body: bytes) -> dict[str, Any]:
@@ -190,6 +205,11 @@ class Pieces:
             self._close()
         except Exception as error:
             logger.error("The answer's close() failed: %s: %s", type(error).__name__, error)
+
+
+def is_response(output: Any) -> bool:
+    """Tell a response, of Flask or of the same kind, from data."""
+    return hasattr(output, "get_data") and hasattr(output, "status_code")
 
 
 def unpack(output: Any, environ: dict[str, Any] | None) -> tuple[int, bytes, list[Any], Pieces | None]:
