@@ -1,6 +1,8 @@
 package process_test
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,9 +18,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -64,20 +68,108 @@ func azurePython(t *testing.T) string {
 	return python
 }
 
-// azureServer runs Azure's server with a script, and returns its address.
-func azureServer(t *testing.T, spec worker.Spec) (address string, console *log) {
-	t.Helper()
-	address, console, started := azureStart(t, spec)
-	if !started {
-		t.Fatalf("Azure's server does not answer:\n%s", console)
-	}
-	return address, console
+// azureHost is a Python that has imported what Azure's server needs, but none
+// of its own modules, and forks for each server that a test wants: most of a
+// server's start is the import of what it reports to.
+type azureHost struct {
+	python string
+	mu     sync.Mutex
+	in     io.Writer
+	out    *bufio.Reader
 }
 
-// azureStart runs Azure's server, and tells whether it has come to answer or has ended.
-func azureStart(t *testing.T, spec worker.Spec) (address string, console *log, started bool) {
+const azureHostProgram = `
+import json, os, signal, sys
+import flask, flask_cors, gunicorn.app.wsgiapp, gunicorn.workers.sync, pydantic, pydantic_settings, numpy, pandas
+import inference_schema.schema_util, inference_schema.parameter_types.numpy_parameter_type, inference_schema.parameter_types.pandas_parameter_type
+import azure.monitor.opentelemetry.exporter, opentelemetry.sdk.trace.export, opentelemetry.sdk._logs.export
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+for line in sys.stdin:
+    job = json.loads(line)
+    pid = os.fork()
+    if pid:
+        print(pid, flush=True)
+        continue
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.setpgid(0, 0)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    log = os.open(job["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(log, 1), os.dup2(log, 2)
+    os.chdir(job["dir"])
+    os.environ.clear()
+    os.environ.update(job["env"])
+    sys.argv = ["azmlinfsrv"] + job["arguments"]
+    code = 1
+    try:
+        from azureml_inference_server_http.amlserver import run
+        run()
+    except SystemExit as error:
+        code = error.code
+    finally:
+        sys.stdout.flush()
+        os._exit(code if isinstance(code, int) else 1)
+`
+
+func newAzureHost(t *testing.T) *azureHost {
 	t.Helper()
-	python, dir := spec.Python, spec.Dir
+	python := azurePython(t)
+	cmd := exec.Command(python, "-c", azureHostProgram)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		in.Close()
+		_ = cmd.Wait()
+	})
+	return &azureHost{python: python, in: in, out: bufio.NewReader(out)}
+}
+
+// fork starts a server and returns its process' id.
+func (h *azureHost) fork(spec worker.Spec, port, console string) (pid int, err error) {
+	env := map[string]string{"HOME": spec.Dir, "PYTHONUNBUFFERED": "1"}
+	for _, entry := range spec.Env {
+		name, value, _ := strings.Cut(entry, "=")
+		env[name] = value
+	}
+	job, err := json.Marshal(map[string]any{
+		"log": console, "dir": spec.Dir, "env": env, "arguments": []string{"--entry_script", filepath.Join(spec.Dir, spec.Script), "--port", port},
+	})
+	if err != nil {
+		return 0, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if _, err := h.in.Write(append(job, '\n')); err != nil {
+		return 0, err
+	}
+	line, err := h.out.ReadString('\n')
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(strings.TrimSpace(line))
+}
+
+// written is a file that somebody writes.
+type written string
+
+func (w written) String() string {
+	data, _ := os.ReadFile(string(w))
+	return string(data)
+}
+
+// serve runs Azure's server until the test ends, and tells whether it has come
+// to answer or has ended.
+func (h *azureHost) serve(t *testing.T, spec worker.Spec) (address string, console fmt.Stringer, started bool) {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -85,36 +177,28 @@ func azureStart(t *testing.T, spec worker.Spec) (address string, console *log, s
 	address = listener.Addr().String()
 	listener.Close()
 	_, port, _ := net.SplitHostPort(address)
-	cmd := exec.Command(python, "-c", "from azureml_inference_server_http.amlserver import run; run()",
-		"--entry_script", filepath.Join(dir, spec.Script), "--port", port)
-	cmd.Dir = dir
-	cmd.Env = append(slices.Clone(spec.Env), "HOME="+dir, "PYTHONUNBUFFERED=1")
-	console = &log{}
-	cmd.Stdout, cmd.Stderr = console, console
-	cmd.WaitDelay = time.Second
-	if err := cmd.Start(); err != nil {
+	file := written(filepath.Join(t.TempDir(), "azure.log"))
+	pid, err := h.fork(spec, port, string(file))
+	if err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan struct{})
-	go func() { defer close(ended); _ = cmd.Wait() }()
+	gone := func() bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) }
+	tick := time.NewTicker(10 * time.Millisecond)
 	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		<-ended
+		defer tick.Stop()
+		for _ = syscall.Kill(pid, syscall.SIGTERM); !gone(); <-tick.C {
+		}
 	})
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
 	for deadline := time.Now().Add(60 * time.Second); time.Now().Before(deadline); <-tick.C {
 		if resp, err := http.Get("http://" + address + "/"); err == nil {
 			resp.Body.Close()
-			return address, console, true
+			return address, file, true
 		}
-		select {
-		case <-ended:
-			return address, console, false
-		default:
+		if gone() {
+			return "", file, false
 		}
 	}
-	t.Fatalf("Azure's server neither answers nor ends:\n%s", console)
+	t.Fatalf("Azure's server neither answers nor ends:\n%s", file)
 	return "", nil, false
 }
 
@@ -157,6 +241,9 @@ func (e exchange) header(host string) http.Header {
 	return h
 }
 
+// ourAddress is what our requests name as their host.
+const ourAddress = "127.0.0.1:5001"
+
 // seen is what a client can see of an answer.
 type seen struct {
 	Status int
@@ -165,7 +252,7 @@ type seen struct {
 }
 
 func look(e exchange, status int, header http.Header, body []byte) seen {
-	s := seen{Status: status, Header: map[string][]string{}, Body: string(body)}
+	s := seen{Status: status, Header: map[string][]string{}, Body: readable(string(body))}
 	for name, values := range header {
 		switch name {
 		case "Date", "Server", "Connection", "Content-Length": // of the connection
@@ -179,7 +266,11 @@ func look(e exchange, status int, header http.Header, body []byte) seen {
 				values = []string{"a new id"}
 			}
 		}
-		s.Header[name] = slices.Sorted(slices.Values(values))
+		values = slices.Sorted(slices.Values(values))
+		for n, value := range values {
+			values[n] = readable(value)
+		}
+		s.Header[name] = values
 	}
 	if strings.HasPrefix(e.target, "/swagger") && status == 200 {
 		var value any
@@ -188,6 +279,14 @@ func look(e exchange, status int, header http.Header, body []byte) seen {
 		}
 	}
 	return s
+}
+
+// readable is a text that can be written down as JSON and read again.
+func readable(text string) string {
+	if utf8.ValidString(text) {
+		return text
+	}
+	return strconv.Quote(text)
 }
 
 // withoutDescriptions leaves out the texts for people, which are our own.
@@ -228,16 +327,17 @@ func theirs(t *testing.T, address string, e exchange) seen {
 	if err != nil {
 		body = append(body, " and no more"...)
 	}
+	body = bytes.ReplaceAll(body, []byte(address), []byte(ourAddress))
 	return look(e, resp.StatusCode, resp.Header, body)
 }
 
-func ours(t *testing.T, i worker.Instance, address string, e exchange) seen {
+func ours(t *testing.T, i worker.Instance, e exchange) seen {
 	t.Helper()
 	u, err := url.ParseRequestURI(e.target)
 	if err != nil {
 		t.Fatal(err)
 	}
-	header := e.header(address)
+	header := e.header(ourAddress)
 	id := header.Get("X-Request-Id")
 	if id == "" {
 		id = "00000000-0000-4000-8000-000000000000" // what the front would have made
@@ -273,26 +373,87 @@ func ours(t *testing.T, i worker.Instance, address string, e exchange) seen {
 	return look(e, resp.Status, resp.Header, body)
 }
 
+// taken is what Azure's server has answered to a row, and has logged.
+type taken struct {
+	Answers map[string]seen
+	Log     []string
+}
+
+// answersDir is where what Azure's server has answered lies for the second run
+// of the tests, with forked instances.
+func answersDir() string {
+	pid := os.Getpid()
+	if forking() {
+		pid = os.Getppid()
+	}
+	return filepath.Join(os.TempDir(), fmt.Sprintf("lapis-test-answers-%d", pid))
+}
+
+// ask has Azure's server answer a row, or finds what it has answered.
+func (c differential) ask(t *testing.T, host *azureHost, spec worker.Spec, file string) (taken, string) {
+	t.Helper()
+	got := taken{Answers: map[string]seen{}}
+	if host == nil {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Skip("Azure's server has not been asked: ", err)
+		}
+		if err := json.Unmarshal(data, &got); err != nil {
+			t.Fatal(err)
+		}
+		return got, ""
+	}
+	address, console, started := host.serve(t, spec)
+	if !started {
+		t.Fatalf("Azure's server does not start:\n%s", console)
+	}
+	for _, e := range c.requests {
+		got.Answers[e.name] = theirs(t, address, e.withDefaults())
+	}
+	if c.log {
+		got.Log = logLines(console)
+		awaitLog(func() bool { got.Log = logLines(console); return len(got.Log) < len(c.requests) })
+	}
+	data, err := json.Marshal(got)
+	if err == nil {
+		err = os.WriteFile(file, data, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got, console.String()
+}
+
+func (e exchange) withDefaults() exchange {
+	if e.method == "" {
+		e.method = http.MethodPost
+	}
+	if e.target == "" {
+		e.target = "/score"
+	}
+	return e
+}
+
 // TestAnswersAreThoseOfAzuresServer sends one table of requests to Azure's own
 // inference server and to ours, and compares what a client can see.
 func TestAnswersAreThoseOfAzuresServer(t *testing.T) {
-	python := azurePython(t)
-	kept := keptDifferences()
+	python, kept := azurePython(t), keptDifferences()
+	var host *azureHost
+	if !forking() {
+		host = newAzureHost(t)
+		if err := os.MkdirAll(answersDir(), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for name, c := range differentialTable() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			spec, console := c.spec(t, python)
-			address, reference := azureServer(t, spec)
+			want, reference := c.ask(t, host, spec, filepath.Join(answersDir(), strings.ReplaceAll(name, " ", "-")+".json"))
 			i := start(t, spec)
 			for _, e := range c.requests {
-				if e.method == "" {
-					e.method = http.MethodPost
-				}
-				if e.target == "" {
-					e.target = "/score"
-				}
-				want, got := theirs(t, address, e), ours(t, i, address, e)
-				diff := cmp.Diff(want, got)
+				got := ours(t, i, e.withDefaults())
+				diff := cmp.Diff(want.Answers[e.name], recorded(t, got))
 				reason, known := kept[name+"/"+e.name]
 				switch {
 				case diff != "" && !known:
@@ -302,13 +463,26 @@ func TestAnswersAreThoseOfAzuresServer(t *testing.T) {
 				}
 			}
 			if c.log {
-				compareLogs(t, kept[name+"/log"], reference, console)
+				compareLogs(t, kept[name+"/log"], want.Log, console)
 			}
 			if t.Failed() {
 				t.Logf("our console:\n%s\nAzure's:\n%s", console, reference)
 			}
 		})
 	}
+}
+
+// recorded is what an answer is when it has been written down and read again.
+func recorded(t *testing.T, s seen) (again seen) {
+	t.Helper()
+	data, err := json.Marshal(s)
+	if err == nil {
+		err = json.Unmarshal(data, &again)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return again
 }
 
 func TestTableIsLargeAndNamesAreUnique(t *testing.T) {
@@ -334,7 +508,7 @@ func TestTableIsLargeAndNamesAreUnique(t *testing.T) {
 
 // logLines are the lines of a log that are compared: those of a script, which
 // have a ~, and those of requests, without what differs from run to run.
-func logLines(console *log) []string {
+func logLines(console fmt.Stringer) []string {
 	var lines []string
 	stamp := regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} `)
 	pid, took := regexp.MustCompile(`\[\d+\]`), regexp.MustCompile(` \d+\.\d{3}ms `)
@@ -349,13 +523,22 @@ func logLines(console *log) []string {
 	return lines
 }
 
-// compareLogs waits until our log has as many lines as Azure's, and compares them.
-func compareLogs(t *testing.T, kept string, reference, console *log) {
-	t.Helper()
-	diff := func() string { return cmp.Diff(logLines(reference), logLines(console)) }
+// awaitLog waits for what comes by another way than answers do.
+func awaitLog(missing func() bool) {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(2 * time.Second); time.Now().Before(deadline) && diff() != ""; <-tick.C {
+	for deadline := time.Now().Add(2 * time.Second); missing() && time.Now().Before(deadline); <-tick.C {
+	}
+}
+
+// compareLogs waits until our log is as Azure's, and says how they differ.
+func compareLogs(t *testing.T, kept string, want []string, console *log) {
+	t.Helper()
+	diff := func() string { return cmp.Diff(want, logLines(console)) }
+	if kept == "" {
+		awaitLog(func() bool { return diff() != "" })
+	} else {
+		awaitLog(func() bool { return diff() == "" })
 	}
 	switch d := diff(); {
 	case d != "" && kept == "":
@@ -368,7 +551,10 @@ func compareLogs(t *testing.T, kept string, reference, console *log) {
 // TestWhatAzuresServerDoesNotStartDoesNotStart compares what ends a server
 // before it serves.
 func TestWhatAzuresServerDoesNotStartDoesNotStart(t *testing.T) {
-	python := azurePython(t)
+	if forking() {
+		t.Skip("this is the second run, and Azure's server is the same")
+	}
+	host := newAzureHost(t)
 	const fine = "def init(): pass\ndef run(data): return data\n"
 	const schema = "from inference_schema.schema_decorators import input_schema\nfrom inference_schema.parameter_types.standard_py_parameter_type import StandardPythonParameterType\n"
 	for name, c := range map[string]struct {
@@ -403,8 +589,8 @@ def run(x): pass
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			spec, console := c.spec(t, python)
-			if _, reference, started := azureStart(t, spec); started {
+			spec, console := c.spec(t, host.python)
+			if _, reference, started := host.serve(t, spec); started {
 				t.Errorf("Azure's server starts:\n%s", reference)
 			}
 			i, err := newRuntime(t).Start(t.Context(), spec)

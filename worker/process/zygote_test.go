@@ -58,6 +58,7 @@ func TestForkedInstancesKeepThePromises(t *testing.T) {
 	if forking() {
 		t.Skip("this is the second run")
 	}
+	defer os.RemoveAll(answersDir())
 	cmd := exec.Command(os.Args[0], "-test.count=1", "-test.timeout=3m")
 	if testing.Verbose() {
 		cmd.Args = append(cmd.Args, "-test.v")
