@@ -2,8 +2,8 @@ package process_test
 
 import "strings"
 
-// ask makes requests that differ in their bodies alone, which are their names.
-func ask(names string) []exchange {
+// bodies makes requests that differ in their bodies alone, which are their names.
+func bodies(names string) []exchange {
 	var list []exchange
 	for name := range strings.FieldsSeq(names) {
 		list = append(list, exchange{name: name, body: name})
@@ -43,7 +43,7 @@ def run(data):
         "surrogate": lambda: "\ud800", "emoji": lambda: "\U0001f600 \x7f \u2028 </script>", "escapes": lambda: "\"\\/\b\f\n\r\t\x00", "long": lambda: "y" * 300000,
         "zero": lambda: 0, "false": lambda: False, "complex": lambda: 1j, "ellipsis": lambda: ..., "response": lambda: {"status_code": 500},
     }[data]()
-`, requests: ask(`float64 float32 int64 array list64 bool_ string_ infinite tiny big digits true list object nested keys tuplekey bytekey intenum strenum
+`, requests: bodies(`float64 float32 int64 array list64 bool_ string_ infinite tiny big digits true list object nested keys tuplekey bytekey intenum strenum
 			ordered named date decimal instance function generator bytesin surrogate emoji escapes long zero false complex ellipsis response deep circle`)},
 		"errors": {script: `
 import sys
@@ -64,19 +64,19 @@ def run(data):
     if data == "group": raise ExceptionGroup("many", [ValueError(1), KeyError(2)])
     if data == "module": import nowhere_to_be_found
     return 1
-`, requests: append(ask("unicode timeout stop assert memory recursion odd chain group module fine"), exchange{name: "get", method: "GET"})},
-		"exit":      {script: "import sys\ndef init(): pass\ndef run(d): sys.exit(4)\n", requests: ask("exit")},
-		"interrupt": {script: "def init(): pass\ndef run(d): raise KeyboardInterrupt\n", requests: ask("interrupt")},
-		"base":      {script: "class Own(BaseException): pass\ndef init(): pass\ndef run(d): raise Own\n", requests: ask("base")},
-		"killed":    {script: "import os\ndef init(): pass\ndef run(d): os._exit(1)\n", requests: ask("killed")},
+`, requests: append(bodies("unicode timeout stop assert memory recursion odd chain group module fine"), exchange{name: "get", method: "GET"})},
+		"exit":      {script: "import sys\ndef init(): pass\ndef run(d): sys.exit(4)\n", requests: bodies("exit")},
+		"interrupt": {script: "def init(): pass\ndef run(d): raise KeyboardInterrupt\n", requests: bodies("interrupt")},
+		"base":      {script: "class Own(BaseException): pass\ndef init(): pass\ndef run(d): raise Own\n", requests: bodies("base")},
+		"killed":    {script: "import os\ndef init(): pass\ndef run(d): os._exit(1)\n", requests: bodies("killed")},
 		"driver": {script: "import real as driver_module\nfrom real import *\ndef run(data): raise ValueError('the driver forwards wrongly')\n",
-			files: map[string]string{"real.py": "def init(): pass\ndef run(data): return ['real', data]\n"}, requests: ask("x")},
+			files: map[string]string{"real.py": "def init(): pass\ndef run(data): return ['real', data]\n"}, requests: bodies("x")},
 		"main": {script: "import importlib.util, sys\ndef init(): pass\ndef run(d): return [__name__, sys.modules.get('__main__') is not None, importlib.util.find_spec('score') is not None]\n",
-			requests: ask("x")},
+			requests: bodies("x")},
 		"defaults": {script: "def init(): pass\ndef run(data, other=7, *, more='m'): return [data, other, more]\n",
 			requests: []exchange{{name: "post", body: "x"}, {name: "get", method: "GET", target: "/score?other=1&data=2"}}},
-		"keyword": {script: "def init(): pass\ndef run(*, data): return data\n", requests: ask("x")},
-		"object":  {script: "class Model:\n    def __call__(self, data): return data + '!'\ndef init(): pass\nrun = Model()\n", requests: ask("x")},
+		"keyword": {script: "def init(): pass\ndef run(*, data): return data\n", requests: bodies("x")},
+		"object":  {script: "class Model:\n    def __call__(self, data): return data + '!'\ndef init(): pass\nrun = Model()\n", requests: bodies("x")},
 		"models": {script: `
 import json, os, pathlib
 def init():
@@ -214,19 +214,19 @@ def run(data):
 			{name: "none", body: "x"}, from("one", "POST", "/score", "https://a.example"), from("other", "POST", "/score", "https://a.example.evil"), from("prefixed", "POST", "/score", "xhttps://a.example"),
 		}},
 		"no origins": {script: echo, env: []string{"AML_CORS_ORIGINS="}, requests: []exchange{from("one", "POST", "/score", "https://a.example")}},
-		"timeout":    {script: sleeper, env: []string{"SCORING_TIMEOUT_MS=200"}, requests: append(ask("sleep fine loop caught"), exchange{name: "get", method: "GET"})},
+		"timeout":    {script: sleeper, env: []string{"SCORING_TIMEOUT_MS=200"}, requests: append(bodies("sleep fine loop caught"), exchange{name: "get", method: "GET"})},
 		"timeout of the file": {script: sleeper, files: map[string]string{"config.json": `{"SCORING_TIMEOUT_MS": 150, "unknown": [1]}`},
-			requests: ask("sleep fine")},
+			requests: bodies("sleep fine")},
 		"variables before the file": {script: sleeper, files: map[string]string{"config.json": `{"SCORING_TIMEOUT_MS": 1, "SERVICE_NAME": "of the file", "SERVICE_VERSION": "9"}`},
-			env: []string{"SCORING_TIMEOUT_MS=300", "SERVICE_NAME=of the variable"}, requests: append(ask("sleep"), swagger)},
+			env: []string{"SCORING_TIMEOUT_MS=300", "SERVICE_NAME=of the variable"}, requests: append(bodies("sleep"), swagger)},
 		"file elsewhere": {script: echo, files: map[string]string{"config.json": `{"SERVICE_NAME": "wrong"}`, "set/mine.json": `{"SERVICE_NAME": "right", "SERVICE_PATH_PREFIX": "/a/b/"}`},
 			env: []string{"AZUREML_CONFIG_FILE={dir}/set/mine.json"}, requests: []exchange{swagger, {name: "3", method: "GET", target: "/swagger.json?version=3"}}},
 		"empty file":      {script: echo, files: map[string]string{"config.json": ""}, requests: []exchange{swagger}},
 		"named service":   {script: echo, env: []string{"SERVICE_NAME=Mine & 'yours'", "SERVICE_VERSION=2.1", "SERVICE_PATH_PREFIX=api/v1"}, requests: []exchange{{name: "3.1", method: "GET", target: "/swagger.json?version=3.1"}}},
-		"version unshown": {script: echo, env: []string{"SERVER_VERSION_LOG_RESPONSE_ENABLED=false"}, requests: append(ask("x"), swagger)},
-		"own version":     {script: echo, env: []string{"SERVER_VERSION_LOG_RESPONSE_ENABLED=FALSE", "HTTP_X_MS_SERVER_VERSION=mine/1"}, requests: ask("x")},
+		"version unshown": {script: echo, env: []string{"SERVER_VERSION_LOG_RESPONSE_ENABLED=false"}, requests: append(bodies("x"), swagger)},
+		"own version":     {script: echo, env: []string{"SERVER_VERSION_LOG_RESPONSE_ENABLED=FALSE", "HTTP_X_MS_SERVER_VERSION=mine/1"}, requests: bodies("x")},
 		"source folder": {script: "import beside\ndef init(): pass\ndef run(d): return beside.name\n", files: map[string]string{"lib/beside.py": "name = 'beside'\n"},
-			env: []string{"AZUREML_SOURCE_DIRECTORY=lib"}, requests: ask("x")},
+			env: []string{"AZUREML_SOURCE_DIRECTORY=lib"}, requests: bodies("x")},
 		"half a swagger": {script: echo, files: map[string]string{"swagger2.json": `{"mine": 2}`, "swagger3.1.json": `{"mine": "3.1"}`}, requests: []exchange{
 			swagger, {name: "3", method: "GET", target: "/swagger.json?version=3"}, {name: "3.1", method: "GET", target: "/swagger.json?version=3.1"},
 		}},
@@ -259,9 +259,9 @@ def run(data):
   "root": {"level": "INFO", "handlers": ["out"]}}`
 	quiet := strings.ReplaceAll(whole, `"azmlinfsrv": {"level": "INFO"`, `"azmlinfsrv": {"level": "ERROR"`)
 	return map[string]differential{
-		"log":            {script: script, log: true, requests: ask("a")},
-		"log as set":     {script: script, log: true, requests: ask("a b"), files: map[string]string{"logging.json": whole}},
-		"log of errors":  {script: script, log: true, requests: ask("a"), files: map[string]string{"logging.json": quiet}},
+		"log":            {script: script, log: true, requests: bodies("a")},
+		"log as set":     {script: script, log: true, requests: bodies("a b"), files: map[string]string{"logging.json": whole}},
+		"log of errors":  {script: script, log: true, requests: bodies("a"), files: map[string]string{"logging.json": quiet}},
 		"log of queries": {script: "def init(): pass\ndef run(d): print('~ran'); return d\n", log: true, requests: []exchange{{name: "post", target: "/score?a=%20b&c=d", body: "x"}, {name: "raises"}}},
 	}
 }

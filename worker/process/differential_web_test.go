@@ -44,7 +44,7 @@ def run(data):
         response = flask.Response("x")
         response.add_etag()
         return response
-`, requests: ask("events context nocontext aml amlbad bytes fails nothing blank list length short file nocontent unmodified number etag")},
+`, requests: bodies("events context nocontext aml amlbad bytes fails nothing blank list length short file nocontent unmodified number etag")},
 		"requests of flask": {script: `
 import flask
 from azureml_inference_server_http.api.aml_request import AMLRequest, rawhttp
@@ -100,8 +100,8 @@ def run(request):
 			exchange{name: "head stream", method: "HEAD", target: "/score?kind=jsonify"},
 			exchange{name: "get with kind", method: "GET", target: "/score?kind=list&kind=b"},
 		)},
-		"late flask": {script: "def init(): pass\ndef run(data):\n    import flask\n    return flask.jsonify(path=flask.request.path)\n", requests: ask("first second")},
-		"werkzeug":   {script: "def init(): pass\ndef run(data):\n    from werkzeug.wrappers import Response\n    return Response('x')\n", requests: ask("x")},
+		"late flask": {script: "def init(): pass\ndef run(data):\n    import flask\n    return flask.jsonify(path=flask.request.path)\n", requests: bodies("first second")},
+		"werkzeug":   {script: "def init(): pass\ndef run(data):\n    from werkzeug.wrappers import Response\n    return Response('x')\n", requests: bodies("x")},
 		"two modules": {script: `
 from azureml.contrib.services.aml_request import AMLRequest as OldRequest, rawhttp as old
 from azureml_inference_server_http.api.aml_request import AMLRequest, rawhttp
@@ -109,7 +109,7 @@ from azureml.contrib.services.aml_response import AMLResponse
 def init(): pass
 @rawhttp
 def run(request): return AMLResponse({"same": old is rawhttp, "request": OldRequest is AMLRequest}, 200, {}, json_str=True)
-`, requests: ask("x")},
+`, requests: bodies("x")},
 	}
 }
 
