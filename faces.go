@@ -1,6 +1,7 @@
 package lapis
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"net"
@@ -17,6 +18,7 @@ import (
 	"lapis/login"
 	"lapis/registry"
 	"lapis/resource"
+	"lapis/worker/process"
 )
 
 // The audiences of the platform's planes.
@@ -216,16 +218,18 @@ func (s *Server) extraRoutes() []arm.Route {
 
 // Status is how the platform stands, for `lapis status`.
 type Status struct {
-	State       string `json:"state"`
-	Version     string `json:"version"`
-	Address     string `json:"address"`
-	Data        string `json:"data"`
-	Egress      string `json:"egress"`
-	Environment string `json:"environment"`
-	Python      string `json:"python"`
-	Isolation   string `json:"isolation"`
-	Routing     string `json:"routing"`
-	CA          string `json:"caFingerprint"`
+	State       string             `json:"state"`
+	Version     string             `json:"version"`
+	Address     string             `json:"address"`
+	Data        string             `json:"data"`
+	Egress      string             `json:"egress"`
+	Environment string             `json:"environment"`
+	Python      string             `json:"python"`
+	Isolation   string             `json:"isolation"`
+	Starts      string             `json:"starts"` // how instances are made: shared or fresh
+	Limits      process.Mechanisms `json:"limits"` // how limits of instances are held
+	Routing     string             `json:"routing"`
+	CA          string             `json:"caFingerprint"`
 }
 
 func (s *Server) status(context.Context) any {
@@ -234,6 +238,8 @@ func (s *Server) status(context.Context) any {
 		Egress: "allow", Environment: "build", Python: "nearest", Routing: "random", CA: s.ca.Fingerprint(),
 		Isolation: "none: instances are processes of this user, without a sandbox",
 	}
+	st.Starts = cmp.Or(s.cfg.Isolation, isolationShared)
+	st.Limits = s.runtime.Mechanisms()
 	if s.cfg.EgressDeny {
 		st.Egress = "deny"
 	}

@@ -49,6 +49,12 @@ import (
 	"lapis/workspace"
 )
 
+// How instances are made; see Config.Isolation.
+const (
+	isolationShared = "shared"
+	isolationFresh  = "fresh"
+)
+
 // Config says how the platform runs. Only DataDir must be set.
 type Config struct {
 	DataDir     string // made with mode 0700 when it is not there
@@ -61,6 +67,7 @@ type Config struct {
 	IMDS        bool   // open the form of the instance metadata service, which has no secret, for scripts
 	Resettable  bool   // let an owner delete everything that the first start did not make, for tests
 	RouteInTurn bool   // split and mirror traffic exactly, in turn, instead of by chance
+	Isolation   string // how instances are made: shared (or ""), forked from processes that have imported packages; fresh, from nothing
 	AccessLog   string // which requests to endpoints have a line in the log: all (or ""), failures, none
 	Now         func() time.Time
 	Rand        io.Reader
@@ -73,6 +80,9 @@ func (c *Config) setDefaults() error {
 	}
 	if !slices.Contains([]string{"", telemetry.LinesAll, telemetry.LinesFailures, telemetry.LinesNone}, c.AccessLog) {
 		return fmt.Errorf("lapis: Config.AccessLog is %q, not all, failures or none", c.AccessLog)
+	}
+	if !slices.Contains([]string{"", isolationShared, isolationFresh}, c.Isolation) {
+		return fmt.Errorf("lapis: Config.Isolation is %q, not shared or fresh", c.Isolation)
 	}
 	dir, err := filepath.Abs(c.DataDir)
 	c.DataDir = dir

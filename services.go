@@ -137,6 +137,7 @@ func (s *Server) openEndpoints() error {
 		},
 		Images: func(p identity.Principal, id armid.ID) (ociregistry.Interface, error) { return s.images(caller, p, id) },
 		HTTP:   caller, Environments: s.builder, Runtime: s.tracing.Runtime(s.meters.Runtime(s.runtime), s.proxy()), TokenServer: s.tokens, TokenForms: forms, Front: s.front,
+		FreshProcesses: s.cfg.Isolation == isolationFresh, MachineMemory: process.MachineMemory(),
 		InstanceEnv: s.instanceEnv(bundle), Dir: dir("deployments"), Now: s.cfg.Now, Rand: s.cfg.Rand, Log: s.cfg.Log,
 	})
 	return nil

@@ -41,6 +41,7 @@ type UpOptions struct {
 	IMDS         bool
 	AccessLog    string // all, failures or none
 	RouteInTurn  bool   // --routing in-turn
+	Isolation    string // --isolation: shared or fresh
 	Log          *slog.Logger
 	Ready        func(client.Info) // called once, when the platform answers
 }

@@ -84,6 +84,7 @@ func (p *platform) up() *cobra.Command {
 	egress := choice{"allow", []string{"allow", "deny"}}
 	access := choice{"all", []string{"all", "failures", "none"}}
 	routing := choice{"random", []string{"random", "in-turn"}}
+	isolation := choice{"shared", []string{"shared", "fresh"}}
 	level := slog.LevelInfo
 	cmd := p.withData(p.verb("up", "Run the platform until it is interrupted.", func(ctx context.Context, _ []string) error {
 		if p.hooks.Up == nil {
@@ -94,7 +95,7 @@ func (p *platform) up() *cobra.Command {
 			return err
 		}
 		o.EgressDeny, o.AccessLog = egress.value == "deny", access.value
-		o.RouteInTurn = routing.value == "in-turn"
+		o.RouteInTurn, o.Isolation = routing.value == "in-turn", isolation.value
 		o.HostPackages, o.ExactPython = build.environment.value == "host", build.python.value == "exact"
 		o.Log = slog.New(slog.NewTextHandler(p.Stderr, &slog.HandlerOptions{Level: level}))
 		o.Ready = func(info client.Info) {
@@ -109,6 +110,7 @@ func (p *platform) up() *cobra.Command {
 	cmd.Flags().BoolVar(&o.IMDS, "imds", false, "Give scripts their tokens in the form of the instance metadata service too, for clients that know no other. It has no secret: any program of this machine that finds the port gets them.")
 	cmd.Flags().Var(&egress, "egress", "What becomes of names that are not Azure's: passed on, or refused.")
 	cmd.Flags().Var(&routing, "routing", "How requests are split over deployments, and mirrored: by chance as in Azure, or in turn, so that every ten requests of 90 and 10 are nine and one.")
+	cmd.Flags().Var(&isolation, "isolation", "How instances start: forked from a process of their workspace that has imported the environment's packages, or each from nothing.")
 	cmd.Flags().Var(&access, "access-log", "Which requests to endpoints have a line in the log.")
 	cmd.Flags().TextVar(&level, "log-level", slog.LevelInfo, "Least severity that is logged: DEBUG, INFO, WARN or ERROR.")
 	return cmd
@@ -299,10 +301,24 @@ func (p *platform) showStatus(result map[string]any) error {
 		}
 		slices.Sort(names)
 		for _, name := range names {
-			fmt.Fprintf(p.Stdout, "%-14s %v\n", name, more[name])
+			fmt.Fprintf(p.Stdout, "%-14s %v\n", name, inLine(more[name]))
 		}
 	}
 	return nil
+}
+
+// inLine draws an object of texts as one line.
+func inLine(value any) any {
+	object, ok := value.(map[string]any)
+	if !ok {
+		return value
+	}
+	parts := make([]string, 0, len(object))
+	for name, part := range object {
+		parts = append(parts, fmt.Sprintf("%s: %v", name, part))
+	}
+	slices.Sort(parts)
+	return strings.Join(parts, "; ")
 }
 
 func (p *platform) tour() *cobra.Command {

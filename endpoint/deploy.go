@@ -93,6 +93,9 @@ func (s *Service) prepare(ctx context.Context, run *operation.Run, p *plan, log 
 	if err != nil {
 		return err
 	}
+	if _, say := p.spec.limits(s.MachineMemory); say != "" {
+		log.printf(s.Now(), "W lapis - %s", say)
+	}
 	who := p.principals[0]
 	if err := s.checkRoles(ctx, who, attached, p.spec.Model != ""); err != nil {
 		return err

@@ -168,6 +168,9 @@ func (p *deployment) check() error {
 	if p.Properties == nil {
 		p.Properties = map[string]string{}
 	}
+	if err := p.checkIsolation(); err != nil {
+		return err
+	}
 	if err := p.checkProbes(); err != nil {
 		return err
 	}

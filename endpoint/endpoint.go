@@ -121,10 +121,14 @@ type Config struct {
 	// InstanceEnv is what every instance's environment begins with, as
 	// NAME=value: how to reach the platform and whom to trust.
 	InstanceEnv []string
-	Dir         string // of fetched code and models, and of logs
-	Now         func() time.Time
-	Rand        io.Reader
-	Log         *slog.Logger
+	// FreshProcesses has instances share no beginning with others unless their
+	// deployment says so.
+	FreshProcesses bool
+	MachineMemory  int64  // bytes; 0: not known
+	Dir            string // of fetched code and models, and of logs
+	Now            func() time.Time
+	Rand           io.Reader
+	Log            *slog.Logger
 }
 
 // Service keeps endpoints and their deployments.

@@ -255,7 +255,10 @@ func (s *Service) instance(ctx context.Context, p *plan, index int) (worker.Spec
 	app := filepath.Join(s.planDir(p), p.App)
 	env := s.environ(p, home, app)
 	env = append(env, tokens.Env()...)
-	return worker.Spec{Name: id, Python: p.Python, Dir: app, Script: p.spec.Code.Script, Env: env}, release, nil
+	limits, _ := p.spec.limits(s.MachineMemory)
+	return worker.Spec{
+		Name: id, Python: p.Python, Dir: app, Script: p.spec.Code.Script, Env: env, Trust: s.trust(p), Limits: limits,
+	}, release, nil
 }
 
 // environ is an instance's environment. The user's variables come after the

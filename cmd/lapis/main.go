@@ -19,7 +19,7 @@ func main() {
 func up(ctx context.Context, o cli.UpOptions) error {
 	server, err := lapis.New(lapis.Config{
 		DataDir: o.DataDir, Listen: o.Listen, Location: o.Location, EgressDeny: o.EgressDeny,
-		HostPackage: o.HostPackages, ExactPython: o.ExactPython, Resettable: o.Resettable, IMDS: o.IMDS, AccessLog: o.AccessLog, RouteInTurn: o.RouteInTurn, Log: o.Log,
+		HostPackage: o.HostPackages, ExactPython: o.ExactPython, Resettable: o.Resettable, IMDS: o.IMDS, AccessLog: o.AccessLog, RouteInTurn: o.RouteInTurn, Isolation: o.Isolation, Log: o.Log,
 	})
 	if err != nil {
 		return err

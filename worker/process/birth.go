@@ -102,9 +102,7 @@ func early(name string) bool {
 		}
 	}
 	switch name {
-	case "PATH", "LANG", "LANGUAGE", "TZ",
-		"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy",
-		"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR":
+	case "PATH", "LANG", "LANGUAGE", "TZ", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR":
 		return true
 	}
 	return false

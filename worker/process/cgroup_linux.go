@@ -17,8 +17,19 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"lapis/worker"
 )
+
+// MachineMemory is how much memory this machine has, in bytes; 0 if that is not known.
+func MachineMemory() int64 {
+	var info unix.Sysinfo_t
+	if err := unix.Sysinfo(&info); err != nil {
+		return 0
+	}
+	return int64(info.Totalram) * int64(info.Unit)
+}
 
 const cpuPeriod = 100_000 // µs
 
@@ -43,6 +54,7 @@ func openGroups(dir string) *groups {
 	sum := sha256.Sum256([]byte(dir))
 	name := "lapis-" + hex.EncodeToString(sum[:6])
 	found := places(string(mounts), string(own))
+	forsake(filepath.Join(dir, "cgroups"), name)
 	for _, controller := range []string{"cpu", "memory", "pids"} {
 		at, ok := found[controller]
 		if !ok {
@@ -62,7 +74,24 @@ func openGroups(dir string) *groups {
 		}
 		g.branches[controller] = b
 	}
+	var used []string
+	for _, b := range g.branches {
+		used = append(used, b.dir)
+	}
+	_ = os.WriteFile(filepath.Join(dir, "cgroups"), []byte(strings.Join(used, "\n")), 0o600)
 	return g
+}
+
+// forsake removes the folders that an earlier runtime has noted in a file: it
+// may have been in other groups than we are.
+func forsake(file, name string) {
+	noted, _ := os.ReadFile(file)
+	for dir := range strings.SplitSeq(string(noted), "\n") {
+		if filepath.IsAbs(dir) && filepath.Base(dir) == name {
+			branch{dir: dir}.sweep()
+			_ = os.Remove(dir)
+		}
+	}
 }
 
 // openBranch makes our folder, in our own group or in the nearest one above where it works.

@@ -8,6 +8,9 @@ import (
 	"lapis/worker"
 )
 
+// MachineMemory is how much memory this machine has; 0, as that is not known here.
+func MachineMemory() int64 { return 0 }
+
 // groups are Linux's; nothing holds limits here.
 type groups struct{}
 

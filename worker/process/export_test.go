@@ -1,11 +1,6 @@
 package process
 
-import (
-	"maps"
-	"slices"
-
-	"lapis/worker"
-)
+import "lapis/worker"
 
 // InLine tells tests how many requests an instance has been sent that are not answered.
 func InLine(i worker.Instance) int {
@@ -46,14 +41,3 @@ func Zygotes(r *Runtime) []int {
 
 // PID tells tests an instance's process.
 func PID(i worker.Instance) int { return i.(*instance).process.pid() }
-
-// Ungroup has a runtime hold limits as where no cgroup can be used.
-func Ungroup(r *Runtime) {
-	r.groups.close()
-	r.groups = &groups{why: map[string]string{"cpu": "none here"}}
-}
-
-// GroupDirs tells tests the folders of an instance's cgroups.
-func GroupDirs(i worker.Instance) []string {
-	return slices.Collect(maps.Values(i.(*instance).group.dirs))
-}

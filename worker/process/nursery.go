@@ -61,7 +61,8 @@ type lesson struct {
 	Modules []string          `json:"modules"` // in the order in which they were begun
 	Without map[string]string `json:"without"` // packages that are not imported beforehand, and why
 
-	has map[string]bool
+	has  map[string]bool
+	kept bool // there is a file of it
 }
 
 // family is those who may be forked from the same process.
@@ -159,7 +160,8 @@ func (n *nursery) learn(spec worker.Spec, modules []string) {
 	l := n.lesson(spec, true)
 	f.lesson = l
 	grown := l.add(modules)
-	if grown && !n.closed {
+	if (grown || !l.kept) && !n.closed {
+		l.kept = true
 		kept := lesson{Python: l.Python, Modules: slices.Clone(l.Modules)}
 		n.work.Go(func() { n.keep(n.path(spec), kept) })
 	}
@@ -228,10 +230,10 @@ func (n *nursery) build(f *family) {
 			old.retire()
 		}
 		n.work.Go(func() { n.watch(f, z) })
-		if f.again {
-			f.again = false
+		if f.again && z.lacks(f.lesson.Modules, f.lesson.Without) {
 			n.build(f)
 		}
+		f.again = false
 	})
 }
 
@@ -330,6 +332,7 @@ func (n *nursery) lesson(spec worker.Spec, create bool) *lesson {
 		var kept lesson
 		if json.Unmarshal(data, &kept) == nil && kept.Python == spec.Python {
 			found = true
+			l.kept = true
 			l.add(kept.Modules)
 		}
 	}

@@ -292,6 +292,22 @@ func TestWhatWasLearnedOutlivesARestart(t *testing.T) {
 	p := newPlace(t, map[string]string{"early": "import os\npid = os.getpid()\n"})
 	const script = "import os, early\ndef init(): pass\ndef run(d): return early.pid == os.getpid()\n"
 	dir := t.TempDir()
+	t.Run("of a script without packages", func(t *testing.T) {
+		dir := t.TempDir()
+		for _, want := range []bool{false, true} {
+			r, err := process.New(process.Config{Dir: dir})
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.runtime = r
+			if i := p.start(t, "def init(): pass\ndef run(d): pass\n"); process.Forked(i) != want {
+				t.Errorf("forked is %v", !want)
+			}
+			if err := r.Close(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
 	for _, want := range []string{"true", "false"} {
 		r, err := process.New(process.Config{Dir: dir})
 		if err != nil {
