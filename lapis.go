@@ -21,6 +21,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -244,6 +245,7 @@ func (s *Server) resume(ctx context.Context) error {
 		if _, err := s.registries.Sweep(ctx); err != nil && ctx.Err() == nil {
 			s.cfg.Log.Warn("sweeping the registry", "error", err)
 		}
+		debug.FreeOSMemory() // reading thousands of records leaves more behind than they are
 	}()
 	return nil
 }

@@ -35,7 +35,7 @@ func Parse(s string) (ID, error) {
 	if !strings.HasPrefix(s, "/") {
 		return ID{}, fmt.Errorf("resource id %q does not begin with '/'", s)
 	}
-	id := ID{provider: -1}
+	id := ID{provider: -1, segments: make([]string, 0, strings.Count(s, "/"))}
 	for seg := range strings.SplitSeq(s, "/") {
 		if seg == "" {
 			continue
@@ -44,6 +44,9 @@ func Parse(s string) (ID, error) {
 			return ID{}, fmt.Errorf("resource id %q has the segment %q, which no id may have", s, seg)
 		}
 		id.segments = append(id.segments, seg)
+	}
+	if len(id.segments) == 0 {
+		return Root, nil
 	}
 	if err := id.check(s); err != nil {
 		return ID{}, err
@@ -54,9 +57,6 @@ func Parse(s string) (ID, error) {
 // check walks the segments once and finds the last provider.
 func (id *ID) check(s string) error {
 	i, n := 0, len(id.segments)
-	if n == 0 {
-		return nil
-	}
 	if is(id.segments[0], "subscriptions") {
 		if n < 2 {
 			return fmt.Errorf("resource id %q names no subscription", s)

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"lapis/armid"
 	"lapis/fault"
 	"lapis/store"
 )
@@ -99,8 +100,9 @@ func (s *Service) reload(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		shared := sharing{scopes: map[string]armid.ID{}, texts: map[string]string{}}
 		for _, e := range entries {
-			assignments = append(assignments, e.Value)
+			assignments = append(assignments, shared.of(e.Value))
 		}
 		removed, err := goneRecords().List(r, "", "", 0)
 		for _, e := range removed {
@@ -113,6 +115,30 @@ func (s *Service) reload(ctx context.Context) error {
 	}
 	s.snapshot.Store(NewSnapshot(custom, assignments, gone))
 	return nil
+}
+
+// sharing has assignments share what they have in common: thousands of
+// endpoints have the same roles at one registry and one account.
+type sharing struct {
+	scopes map[string]armid.ID
+	texts  map[string]string
+}
+
+func (s sharing) of(a Assignment) Assignment {
+	key := a.Scope.String()
+	if scope, ok := s.scopes[key]; ok {
+		a.Scope = scope
+	} else {
+		s.scopes[key] = a.Scope
+	}
+	for _, text := range []*string{&a.RoleID, &a.PrincipalID, &a.PrincipalType, &a.Description, &a.CreatedBy, &a.UpdatedBy} {
+		if same, ok := s.texts[*text]; ok {
+			*text = same
+		} else {
+			s.texts[*text] = *text
+		}
+	}
+	return a
 }
 
 // update commits change and then swaps in what next makes of the snapshot; a

@@ -117,7 +117,7 @@ type Front struct {
 	BodyGrace time.Duration // how long a body may take beyond its size; 0 means 10 s
 
 	changing sync.Mutex
-	table    atomic.Pointer[map[string]*target]
+	table    table
 	bodies   atomic.Int64 // bytes
 }
 
@@ -146,45 +146,53 @@ func (f *Front) Set(host string, endpoint Endpoint) error {
 		return fmt.Errorf("endpoint %s: %w", endpoint.Name, err)
 	}
 	setDefault(&endpoint.MaxBody, DefaultMaxBody)
-	endpoint.Deployments = maps.Clone(endpoint.Deployments)
-	endpoint.Traffic, endpoint.Mirror = maps.Clone(endpoint.Traffic), maps.Clone(endpoint.Mirror)
-	f.change(func(table map[string]*target) {
-		next := &target{Endpoint: endpoint, weights: weights, shadow: shadow}
-		next.keepTurns(table[hostKey(host)])
-		next.takeOver(table[hostKey(host)], f.now)
-		table[hostKey(host)] = next
+	endpoint.Deployments = cloned(endpoint.Deployments)
+	endpoint.Traffic, endpoint.Mirror = cloned(endpoint.Traffic), cloned(endpoint.Mirror)
+	next := &target{Endpoint: endpoint, weights: weights, shadow: shadow}
+	f.change(host, func(before *target) *target {
+		next.keepTurns(before)
+		next.takeOver(before, f.now)
+		return next
 	})
 	return nil
 }
 
 // Remove takes a host name away.
 func (f *Front) Remove(host string) {
-	f.change(func(table map[string]*target) {
-		(*target)(nil).takeOver(table[hostKey(host)], f.now)
-		delete(table, hostKey(host))
+	f.change(host, func(before *target) *target {
+		(*target)(nil).takeOver(before, f.now)
+		return nil
 	})
 }
 
 // Has reports whether a host name leads to an endpoint.
 func (f *Front) Has(host string) bool { return f.find(host) != nil }
 
-func (f *Front) change(edit func(map[string]*target)) {
+// change puts what edit makes of a host's row in its place, or takes it away.
+func (f *Front) change(host string, edit func(before *target) *target) {
 	f.changing.Lock()
 	defer f.changing.Unlock()
+	key := hostKey(host)
+	leaf := f.table.leaf(key)
 	next := map[string]*target{}
-	if now := f.table.Load(); now != nil {
+	if now := leaf.Load(); now != nil {
 		maps.Copy(next, *now)
 	}
-	edit(next)
-	f.table.Store(&next)
+	if row := edit(next[key]); row != nil {
+		next[key] = row
+	} else {
+		delete(next, key)
+	}
+	leaf.Store(&next)
 }
 
 func (f *Front) find(host string) *target {
-	table := f.table.Load()
-	if table == nil {
+	key := hostKey(host)
+	rows := f.table.leaf(key).Load()
+	if rows == nil {
 		return nil
 	}
-	return (*table)[hostKey(host)]
+	return (*rows)[key]
 }
 
 // hostKey is a host name without port and final dot, in lower case.
@@ -339,9 +347,10 @@ func (f *Front) newID() string {
 
 // Hosts returns the host names that lead to an endpoint, sorted.
 func (f *Front) Hosts() []string {
-	table := f.table.Load()
-	if table == nil {
-		return nil
+	var hosts []string
+	for host := range f.table.rows() {
+		hosts = append(hosts, host)
 	}
-	return slices.Sorted(maps.Keys(*table))
+	slices.Sort(hosts)
+	return hosts
 }
