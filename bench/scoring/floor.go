@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// alone calls run() in an interpreter and nothing else. It is the least that
+// callAlone calls run() in an interpreter and nothing else. It is the least that
 // any server can spend.
-const alone = `
+const callAlone = `
 import importlib.util, json, sys, time
 spec = importlib.util.spec_from_file_location("score", sys.argv[1])
 score = importlib.util.module_from_spec(spec)
@@ -27,7 +27,7 @@ print(spent / count * 1e6)
 
 // floor measures the CPU time of one call of run(), in microseconds.
 func floor(ctx context.Context, python, dir string) (float64, error) {
-	out, err := command(ctx, python, "-c", alone, filepath.Join(dir, "score.py"), requestBody).Output()
+	out, err := command(ctx, python, "-c", callAlone, filepath.Join(dir, "score.py"), requestBody).Output()
 	if err != nil {
 		return 0, fmt.Errorf("calling run() alone: %w", err)
 	}

@@ -33,6 +33,7 @@ type options struct {
 	connections int
 	profile     string
 	script      string
+	alone       bool
 }
 
 func main() {
@@ -41,6 +42,7 @@ func main() {
 	flag.DurationVar(&o.spell, "spell", 3*time.Second, "How long each server is loaded in a round.")
 	flag.IntVar(&o.connections, "connections", 32, "Connections, each with one request at a time.")
 	flag.StringVar(&o.profile, "profile", "", "Write a CPU profile of Lapis' front to this file.")
+	flag.BoolVar(&o.alone, "alone", false, "Measure Lapis only, as for a profile.")
 	flag.StringVar(&o.script, "script", "", "Serve this scoring script instead of the model's.")
 	serving := flag.String("serve", "", "Serve the script in this folder with the interpreter that follows; the program calls itself so.")
 	flag.Parse()
@@ -79,7 +81,7 @@ func run(ctx context.Context, o options) (err error) {
 		fmt.Println("azureml-inference-server-http is not measured:", missing)
 	}
 	stacks := []*stack{{name: "lapis", start: func() (*process, error) { return startLapis(ctx, dir, python, o.profile) }}}
-	if missing == nil {
+	if missing == nil && !o.alone {
 		stacks = append(stacks,
 			&stack{name: "azureml-inference-server-http", start: func() (*process, error) { return startAzure(ctx, dir, python) }},
 			&stack{name: "starlette, uvicorn, uvloop", start: func() (*process, error) { return startStarlette(ctx, dir, python) }})
@@ -93,6 +95,9 @@ func run(ctx context.Context, o options) (err error) {
 		if err := s.begin(ctx, o.connections, stacks[0]); err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
+	}
+	if o.alone {
+		return alone(ctx, stacks[0], o)
 	}
 	one, err := startSingle(ctx, dir, python, stacks[0].process)
 	if err != nil {
@@ -120,6 +125,17 @@ func run(ctx context.Context, o options) (err error) {
 	fmt.Printf("other programs took %.0f %% of the machine (median of the samples, at most %.0f %%)\n", middle(others), slices.Max(others))
 	one.print()
 	print(stacks, middle(floors))
+	return nil
+}
+
+// alone loads one server and nothing else.
+func alone(ctx context.Context, s *stack, o options) error {
+	for range o.rounds {
+		if _, err := s.sample(ctx, o); err != nil {
+			return err
+		}
+	}
+	print([]*stack{s}, 0)
 	return nil
 }
 
