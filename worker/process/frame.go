@@ -63,7 +63,7 @@ const (
 	maxMeta      = 1 << 20
 	maxData      = maxBody + maxMeta + 64
 	maxControl   = 1 << 20
-	readAtOnce   = 1 << 20 // never reserve more than this on the word of a length
+	readAtOnce   = 4 << 20 // reserve no more than this on the word of a length alone
 )
 
 var errFrame = errors.New("malformed frame")
@@ -100,7 +100,7 @@ func readPayload(r io.Reader, size int) ([]byte, error) {
 		if read == size {
 			return payload, nil
 		}
-		grown := make([]byte, min(size, 2*len(payload)))
+		grown := make([]byte, size) // whoever has sent that much may be believed
 		copy(grown, payload)
 		payload = grown
 	}

@@ -4,7 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"testing"
+	"time"
+
+	"lapis/worker"
 )
 
 func FuzzFrame(f *testing.F) {
@@ -57,4 +61,50 @@ func TestLongPayloadIsReadInSteps(t *testing.T) {
 	if err != nil || !bytes.Equal(got.payload, want) {
 		t.Errorf("read %d of %d bytes: %v", len(got.payload), len(want), err)
 	}
+}
+
+// FuzzHear lets a worker say anything about two requests, one of which waits
+// for a stream perhaps. Each must be told of its end once at most.
+func FuzzHear(f *testing.F) {
+	say := func(kind byte, id uint64, payload ...byte) []byte {
+		return append(appendHead(nil, kind, id, len(payload)), payload...)
+	}
+	head := make([]byte, answerHeader)
+	more := append([]byte{0, 200, flagMore}, head[3:]...)
+	f.Add(append(say(kindResponse, 1, append([]byte{0, 200}, head[2:]...)...), say(kindReturned, 2)...))
+	f.Add(slices.Concat(say(kindResponse, 1, more...), say(kindPiece, 1, 'x'), say(kindEnd, 1, 0, 0, 0, 0, 0, 0, 0, 0, 9), say(kindReturned, 2)))
+	f.Add(slices.Concat(say(kindResponse, 1, more...), say(kindReturned, 1)))
+	f.Add(slices.Concat(say(kindResponse, 1, more...), say(kindResponse, 1, more...)))
+	f.Add(say(kindPiece, 1, 'x'))
+	f.Add(say(kindEnd, 1, 0))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		told := [2]int{}
+		r := requests{gone: make(chan struct{})}
+		close(r.gone) // nobody reads a stream here, so nothing may wait for that
+		var calls []*call
+		for n := range told {
+			c := newCall(&worker.Request{Done: func(time.Duration) { told[n]++ }}, 1)
+			r.join(c)
+			r.written(c, nil)
+			calls = append(calls, c)
+		}
+		for in := bytes.NewReader(data); ; {
+			got, err := readFrame(in, 1<<20)
+			if err == nil {
+				err = r.hear(got)
+			}
+			if err != nil {
+				break
+			}
+		}
+		r.end(false)
+		for n, c := range calls {
+			if told[n] != 1 {
+				t.Errorf("request %d was told of its end %d times", n, told[n])
+			}
+			if o := <-c.result; o.stream != nil && o.stream.err == nil {
+				t.Errorf("the stream of request %d has no end", n)
+			}
+		}
+	})
 }

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -163,5 +165,47 @@ func TestDoneIsToldOnceWhateverComes(t *testing.T) {
 	open()
 	if busy := <-told; busy <= 0 {
 		t.Errorf("busy for %v", busy)
+	}
+}
+
+// TestAnswersAreWrittenAsByJSON holds the short way of writing an answer to
+// what json.dumps does, also when a script has changed that.
+func TestAnswersAreWrittenAsByJSON(t *testing.T) {
+	spec, _ := specOf(t, `
+import json
+values = [[], {}, "", [1.5, 1e22, 0.1, -0.0, 2**70, True, None, "h\u00e4\u2603\U0001f600\x00\"\\", float("nan"), float("inf")],
+    {"a": {1: 2, None: 3, True: 4, 1.5: [[]]}}, {"k" * 100: ["v"] * 1000}, (1, [2, (3,)])]
+class Odd: pass
+def init():
+    global plain
+    plain = json.JSONEncoder.default
+def run(data):
+    if data == "values": return values
+    if data == "circle":
+        circle = []
+        circle.append(circle)
+        return circle
+    if data == "odd": return [Odd()]
+    if data == "set default": json.JSONEncoder.default = lambda self, value: "odd"
+    if data == "set dumps": json.dumps = lambda value: "mine"
+    if data == "as json": return len(json.dumps(values)), hash(json.dumps(values)) == hash(json._default_encoder.encode(values))
+    return [data]
+`)
+	i := start(t, spec)
+	direct := exec.Command(spec.Python, "-c", "import sys; sys.path.insert(0, sys.argv[1]); import score, json; print(json.dumps(score.values), end='')", spec.Dir)
+	want, err := direct.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		in, out string
+		status  int
+	}{
+		{"values", string(want), 200}, {"circle", "internal error", 500}, {"odd", "internal error", 500}, {"values", string(want), 200},
+		{"set default", `["set default"]`, 200}, {"odd", `["odd"]`, 200}, {"values", string(want), 200}, {"set dumps", "mine", 200}, {"x", "mine", 200},
+	} {
+		if resp := score(t, i, post(c.in)); resp.Status != c.status || !strings.Contains(string(resp.Body), c.out) {
+			t.Errorf("run(%q) gave %d %s", c.in, resp.Status, resp.Body)
+		}
 	}
 }

@@ -248,7 +248,7 @@ func (i *instance) serveScore(ctx context.Context, req *exchange) (*worker.Respo
 func drawAnswer(a answer) *worker.Response {
 	resp := &worker.Response{Status: a.status, Header: a.header, Body: a.body, Stream: a.stream}
 	if resp.Header == nil {
-		resp.Header = make(http.Header, 16)
+		resp.Header = make(http.Header, 8)
 		put(resp.Header, "Content-Type", json8)
 	} else {
 		for _, name := range [...]string{"Connection", "Transfer-Encoding", "Keep-Alive", "Upgrade", "Trailer"} {

@@ -242,3 +242,39 @@ func TestRequestOfAClientThatHasLeftIsNotBegun(t *testing.T) {
 		t.Errorf("the script saw %s", resp.Body)
 	}
 }
+
+func TestEveryInterpreterStreamsAndKeepsItsSettings(t *testing.T) {
+	found, _ := filepath.Glob(filepath.Join(os.Getenv("HOME"), ".pyenv", "versions", "3.*", "bin", "python"))
+	if len(found) == 0 {
+		t.Skip("needs interpreters in ~/.pyenv/versions")
+	}
+	for _, python := range found {
+		version := filepath.Base(filepath.Dir(filepath.Dir(python)))
+		if strings.HasPrefix(version, "3.6.") || strings.HasPrefix(version, "3.7.") {
+			continue // too old, which it says
+		}
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			spec, console := specOf(t, streamScript)
+			spec.Python = python
+			spec.Env = append(spec.Env, "SCORING_TIMEOUT_MS=60000", "AML_CORS_ORIGINS=*", "WORKER_COUNT=4")
+			write(t, filepath.Join(spec.Dir, "config.json"), `{"SERVICE_NAME": "mine"}`)
+			i := start(t, spec)
+			resp := score(t, i, post("fails"))
+			if resp.Stream == nil || string(resp.Body) != "first" || resp.Header.Get("Access-Control-Allow-Origin") != "*" {
+				t.Fatalf("got %+v", resp)
+			}
+			if _, err := resp.Stream.Next(t.Context()); !errors.Is(err, worker.ErrBroken) {
+				t.Errorf("the end is %v", err)
+			}
+			resp.Stream.Close()
+			if resp := score(t, i, &worker.Request{Method: "GET", Path: "/swagger.json"}); !strings.Contains(string(resp.Body), `"title":"mine"`) {
+				t.Errorf("the swagger is %s", resp.Body)
+			}
+			if resp := score(t, i, post("x")); string(resp.Body) != `"x"` {
+				t.Errorf("got %s", resp.Body)
+			}
+			says(t, console, "amid the answer", "WORKER_COUNT is 4 and has no effect")
+		})
+	}
+}

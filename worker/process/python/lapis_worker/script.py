@@ -84,7 +84,7 @@ class Script:
         self._parameters = [parameter for parameter in parameters if parameter.name != "request_headers"]
         if not self._parameters:
             raise Failure("import", IMPORT_ERROR, "run() takes no parameter for the input data. Write it as run(data).")
-        self._first = self._parameters[0].name
+        self.first = self._parameters[0].name
 
     def init(self) -> None:
         logger.info("Calling init()")
@@ -108,6 +108,7 @@ class Script:
                 if self.raw or "flask" in sys.modules:
                     raise Failure("import", IMPORT_ERROR, str(error)) from None
         self.wants_meta = self.wants_headers or self._schema or self.web is not None
+        self.plain = not self.wants_meta
 
     def swagger(self) -> dict[str, Any] | None:
         """Return the schemas of @input_schema and @output_schema, with the versions of Swagger that can tell them."""
@@ -130,13 +131,13 @@ class Script:
     def arguments(self, meta: dict[str, Any], body: bytes) -> dict[str, Any]:
         """Turn a request into run()'s arguments, or raise BadInput."""
         if self.raw:
-            arguments = {self._first: self.web.request}
+            arguments = {self.first: self.web.request}
         elif self._schema:
             arguments = self._from_object(meta, body)
         elif meta.get("method") == "GET":
-            arguments = {self._first: json.dumps(web.query(meta.get("query", "")))}
+            arguments = {self.first: json.dumps(web.query(meta.get("query", "")))}
         else:
-            arguments = {self._first: _text(body)}
+            arguments = {self.first: _text(body)}
         if self.wants_headers:
             arguments["request_headers"] = meta.get("headers", {})
         return arguments

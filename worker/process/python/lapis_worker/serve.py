@@ -11,7 +11,7 @@ import threading
 import time
 from typing import Any, Callable, List, Optional, Tuple
 
-from . import console, frames, script, settings, web
+from . import console, frames, output, script, settings, web
 
 INTERNAL = "An unexpected internal error occurred. Check the logs for more info."
 RUN_RAISED = "An unexpected error occurred in scoring script. Check the logs for more info."
@@ -119,7 +119,7 @@ def _control(control: frames.Control, turn: Turn) -> None:
 
 
 def _serve(data: frames.Data, loaded: script.Script, turn: Turn) -> None:
-    clock = time.perf_counter_ns
+    clock, dump = time.perf_counter_ns, output.dumper()
     while True:
         request = data.read()
         if request is None:
@@ -130,7 +130,9 @@ def _serve(data: frames.Data, loaded: script.Script, turn: Turn) -> None:
             data.give_back(frame_id)
             continue
         began = clock()
-        status, answer, flags, spent, headers, rest = _answer(loaded, meta, body)
+        plain = loaded.plain and not meta
+        answered = _answer_plain(loaded, body, began, dump) if plain else _answer(loaded, meta, body)
+        status, answer, flags, spent, headers, rest = answered
         data.send(frame_id, status, answer, flags, spent, clock() - began, headers)
         if rest is not None:
             flags = _send_rest(data, frame_id, rest, turn)
@@ -160,6 +162,28 @@ def _log_streaming(error: BaseException) -> None:
 _Answer = Tuple[int, bytes, int, int, Optional[List[Any]], Optional[web.Pieces]]
 
 
+def _answer_plain(loaded: script.Script, body: bytes, began: int, dump: Callable[[Any], str]) -> _Answer:
+    """Do what _answer does for most requests: a text in, and an object of JSON out."""
+    try:
+        text = str(body, "utf-8")
+    except UnicodeDecodeError:
+        return _answer(loaded, b"", body)
+    try:
+        returned = loaded.run(**{loaded.first: text})
+    except BaseException as error:
+        return _raised(loaded, error)
+    spent = time.perf_counter_ns() - began
+    kind = type(returned)
+    if kind is list or kind is dict or kind is str:
+        try:
+            drawn = dump(returned).encode()
+            if len(drawn) <= frames.MAX_BODY:
+                return 200, drawn, frames.RAN, spent, None, None
+        except Exception:  # which says below what it is
+            pass
+    return _drawn(returned, spent, None)
+
+
 def _answer(loaded: script.Script, packed: bytes, body: bytes) -> _Answer:
     """Run the script on a request. Packed is what goes with the body, as JSON."""
     if not packed:
@@ -184,11 +208,8 @@ def _run(loaded: script.Script, meta: dict[str, Any], body: bytes, context: Any)
             returned = _call(loaded, meta, body, context)
     if not isinstance(returned, _Returned):
         return returned
-    try:  # without the context, in which a stream is not made either
-        return _draw(returned.output, returned.spent, getattr(context, "request", None))
-    except Exception as error:
-        console.logger.error("run() returned what cannot be sent: %s", script.said(error))
-        return 500, _message(INTERNAL), 0, 0, None, None
+    # Without the context, in which a stream is not made either.
+    return _drawn(returned.output, returned.spent, getattr(context, "request", None))
 
 
 class _Returned:
@@ -207,31 +228,43 @@ def _call(loaded: script.Script, meta: dict[str, Any], body: bytes, context: Any
         return error.status, _message(str(error)), 0, 0, None, None
     start = time.perf_counter_ns()
     try:
-        output = loaded.run(**arguments)
+        returned = loaded.run(**arguments)
         spent = time.perf_counter_ns() - start
-        return _Returned(output if context is None else loaded.web.after(context, output), spent)
-    except TimeoutError as error:  # also one of the script's own, as in Azure's server
-        console.logger.error("Encountered Exception: %s", script.user_trace(error).rstrip())
-        said = _message(f"Scoring timeout after {loaded.timeout_ms} ms")
-        return 500, said, frames.RUN_FAILED, 0, None, None
-    except SystemExit as error:
-        if not isinstance(error, Stopped):
-            console.logger.error(
-                "run() called sys.exit(), which ends this instance: %s", script.user_trace(error).rstrip()
-            )
-        raise
-    except BaseException as error:  # whatever it is, the next request may do better
-        console.logger.error("Encountered Exception: %s", script.user_trace(error).rstrip())
-        return 500, _message(RUN_RAISED), frames.RUN_FAILED, 0, None, None
+        return _Returned(returned if context is None else loaded.web.after(context, returned), spent)
+    except BaseException as error:
+        return _raised(loaded, error)
 
 
-def _draw(output: Any, spent: int, request: Any) -> _Answer:
+def _raised(loaded: script.Script, error: BaseException) -> _Answer:
+    """Answer for a run() that has raised, unless that is to end the process."""
+    if isinstance(error, Stopped):
+        raise error
+    trace = script.user_trace(error).rstrip()
+    if isinstance(error, SystemExit):
+        console.logger.error("run() called sys.exit(), which ends this instance: %s", trace)
+        raise error
+    console.logger.error("Encountered Exception: %s", trace)
+    said = RUN_RAISED
+    if isinstance(error, TimeoutError):  # also one of the script's own, as in Azure's server
+        said = f"Scoring timeout after {loaded.timeout_ms} ms"
+    return 500, _message(said), frames.RUN_FAILED, 0, None, None  # and the next request may do better
+
+
+def _drawn(returned: Any, spent: int, request: Any) -> _Answer:
+    try:
+        return _draw(returned, spent, request)
+    except Exception as error:
+        console.logger.error("run() returned what cannot be sent: %s", script.said(error))
+        return 500, _message(INTERNAL), 0, 0, None, None
+
+
+def _draw(returned: Any, spent: int, request: Any) -> _Answer:
     """Draw what run() returned: a response object as it is, anything else as JSON."""
-    if not web.is_response(output):
-        body = b"{}" if output is None else json.dumps(output).encode()
+    if not web.is_response(returned):
+        body = b"{}" if returned is None else json.dumps(returned).encode()
         return 200, _checked(body), frames.RAN, spent, None, None
     try:
-        status, body, headers, rest = web.unpack(output, getattr(request, "environ", None))
+        status, body, headers, rest = web.unpack(returned, getattr(request, "environ", None))
     except web.Broken as broken:
         _log_streaming(broken.cause)
         return 500, _message(RUN_RAISED), frames.RUN_FAILED, 0, None, None
