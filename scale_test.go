@@ -91,6 +91,15 @@ func TestDeploymentGoesToZeroAndComesBackWithItsLog(t *testing.T) {
 	if now := p.must(p.score("sleeper", key, "{}"), 200).text; now != pid {
 		t.Errorf("%s was replaced by %s", pid, now)
 	}
+	longer := maps.Clone(zero)
+	longer["lapis.idle"] = "PT2S"
+	log := p.getLogs("sleeper", "other")
+	if op := p.deploy("sleeper", "other", p.ranged(code, longer)); op.str("status") != "Succeeded" || !p.atZero("sleeper", "other") {
+		t.Errorf("another idle time: %s", op.text)
+	}
+	if now := p.getLogs("sleeper", "other"); strings.Count(now, "init of") != strings.Count(log, "init of") {
+		t.Errorf("another idle time started an instance:\n%s", now)
+	}
 	if op := p.deploy("sleeper", "other", p.ranged(code, kept)); op.str("status") != "Succeeded" {
 		t.Fatal(op.text)
 	}

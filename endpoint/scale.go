@@ -185,8 +185,11 @@ func (s *Service) scalable(ctx context.Context, next *plan) *revision {
 	if err != nil {
 		return nil
 	}
-	before, errBefore := sizeOf(&now.spec, capacity(now.deployment))
 	after, errAfter := sizeOf(&next.spec, capacity(next.deployment))
+	before, errBefore := sizeOf(&now.spec, capacity(now.deployment))
+	if r.plan.Load() == nil { // at zero: the record that it was read from is the next one by now
+		before, errBefore = size{Scaling: r.pool.Scaling(), count: after.count}, nil
+	}
 	if errBefore != nil || errAfter != nil || before == after {
 		return nil
 	}
