@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -39,7 +40,8 @@ func (b *bench) changes(ctx context.Context) error {
 // fromZero times requests that find no instance.
 func (b *bench) fromZero(ctx context.Context, o owner, model object) error {
 	const n = 20
-	if err := o.create(ctx, "zero", o.deploymentBody(model, asleep()), true); err != nil {
+	folder, err := o.enrolled(ctx, "zero", o.deploymentBody(model, asleep()))
+	if err != nil {
 		return err
 	}
 	score, err := o.scorer(ctx, "zero")
@@ -48,7 +50,7 @@ func (b *bench) fromZero(ctx context.Context, o owner, model object) error {
 	}
 	var first, warm samples
 	for range n {
-		if err := o.awaitNone(ctx, "zero"); err != nil {
+		if err := awaitNone(ctx, folder); err != nil {
 			return err
 		}
 		took, err := once(score)
@@ -66,11 +68,11 @@ func (b *bench) fromZero(ctx context.Context, o owner, model object) error {
 	return nil
 }
 
-// awaitNone waits until an endpoint's script runs nowhere.
-func (o owner) awaitNone(ctx context.Context, endpoint string) error {
-	for began := time.Now(); len(o.workersOf(endpoint)) > 0; {
+// awaitNone waits until no process works in a folder.
+func awaitNone(ctx context.Context, folder string) error {
+	for began := time.Now(); len(workersIn(folder)) > 0; {
 		if time.Since(began) > time.Minute {
-			return fmt.Errorf("endpoint %s still has an instance", endpoint)
+			return fmt.Errorf("an instance still works in %s", folder)
 		}
 		select {
 		case <-time.After(50 * time.Millisecond):
@@ -81,17 +83,35 @@ func (o owner) awaitNone(ctx context.Context, endpoint string) error {
 	return nil
 }
 
-// workersOf finds the processes whose working folder is of a deployment of the endpoint.
-func (o owner) workersOf(endpoint string) []int {
+// enrolled creates an endpoint and says in which folder its instances work.
+func (o owner) enrolled(ctx context.Context, endpoint string, deployment object) (string, error) {
+	before, err := filepath.Glob(filepath.Join(o.dir, "deployments", "*"))
+	if err != nil {
+		return "", err
+	}
+	if err := o.create(ctx, endpoint, deployment, true); err != nil {
+		return "", err
+	}
+	after, err := filepath.Glob(filepath.Join(o.dir, "deployments", "*"))
+	if err != nil {
+		return "", err
+	}
+	folders := slices.DeleteFunc(after, func(folder string) bool { return slices.Contains(before, folder) })
+	if len(folders) != 1 || len(workersIn(folders[0])) != 1 {
+		return "", fmt.Errorf("endpoint %s has the folders %v, and not one process in one", endpoint, folders)
+	}
+	return folders[0], nil
+}
+
+// workersIn finds the processes that work in a folder.
+func workersIn(folder string) []int {
 	var found []int
-	folders, _ := filepath.Glob("/proc/[0-9]*/cwd")
-	for _, folder := range folders {
-		at, err := os.Readlink(folder)
-		if err != nil || !strings.HasPrefix(at, o.dir) || !strings.Contains(at+"/", "/"+endpoint+"/") {
-			continue
+	links, _ := filepath.Glob("/proc/[0-9]*/cwd")
+	for _, link := range links {
+		if at, err := os.Readlink(link); err == nil && strings.HasPrefix(at, folder+"/") {
+			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(link)))
+			found = append(found, pid)
 		}
-		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(folder)))
-		found = append(found, pid)
 	}
 	return found
 }
@@ -134,7 +154,8 @@ func (b *bench) redeploy(ctx context.Context, o owner) error {
 // from there to the next right answer; a request that the dead worker had is
 // asked again.
 func (b *bench) killed(ctx context.Context, o owner, model object) error {
-	if err := o.create(ctx, "mortal", o.deploymentBody(model, nil), true); err != nil {
+	folder, err := o.enrolled(ctx, "mortal", o.deploymentBody(model, nil))
+	if err != nil {
 		return err
 	}
 	score, err := o.scorer(ctx, "mortal")
@@ -143,7 +164,7 @@ func (b *bench) killed(ctx context.Context, o owner, model object) error {
 	}
 	var took samples
 	for range 10 {
-		pids := o.workersOf("mortal")
+		pids := workersIn(folder)
 		if len(pids) != 1 {
 			return fmt.Errorf("endpoint mortal has the processes %v", pids)
 		}
