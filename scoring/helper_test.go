@@ -209,3 +209,21 @@ func try(ctx context.Context, server *httptest.Server, method, path, body string
 }
 
 func (r reply) String() string { return fmt.Sprintf("%d %v %s", r.status, r.header, r.body) }
+
+// lockedBuffer is written and read by several goroutines.
+type lockedBuffer struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}

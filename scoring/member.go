@@ -34,8 +34,8 @@ type MemberState struct {
 	LastErr  error // why it last ended or could not be started
 }
 
-// The back-off before an instance is started again. It starts afresh for an
-// instance that has been ready for longer than backoffReset.
+// The back-off before an instance is started again for the second time in a
+// row. It starts afresh for one that has been ready for longer than backoffReset.
 const (
 	backoffFirst = 100 * time.Millisecond
 	backoffLast  = 30 * time.Second
@@ -125,7 +125,10 @@ func (m *member) supervise() {
 			failures = 0
 		}
 		everReady = true
-		wait := backoff(failures, cfg.Jitter())
+		var wait time.Duration // none after the first: what lives again at once answers again at once
+		if failures > 0 {
+			wait = backoff(failures-1, cfg.Jitter())
+		}
 		failures++
 		m.enter(Waiting, err)
 		cfg.Logger.Warn("instance ended", "pool", cfg.Name, "instance", m.index, "ready_for", readyFor, "restart_in", wait, "err", err)

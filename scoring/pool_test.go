@@ -3,8 +3,10 @@ package scoring
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -87,7 +89,9 @@ func TestReleaseFollowsEveryStart(t *testing.T) {
 }
 
 func TestCrashIsFollowedByARestart(t *testing.T) {
-	p := started(t, "import os\ndef init(): print('init runs')\ndef run(d):\n    if d == 'crash': os.abort()\n    return d\n")
+	var log lockedBuffer
+	p := started(t, "import os\ndef init(): print('init runs')\ndef run(d):\n    if d == 'crash': os.abort()\n    return d\n",
+		func(c *PoolConfig) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
 	for range 2 {
 		if _, err := p.Score(t.Context(), request("crash")); !fault.HasCode(err, codeModelError) {
 			t.Errorf("the crash gave %v", err)
@@ -97,6 +101,13 @@ func TestCrashIsFollowedByARestart(t *testing.T) {
 	until(t, "init() has run three times", func() bool { return strings.Count(p.Log().Tail(0), "init runs") == 3 })
 	if s := p.State(); s.Members[0].Restarts != 2 || s.Members[0].LastErr == nil {
 		t.Errorf("got %+v", s)
+	}
+	var waits []string
+	for _, m := range regexp.MustCompile(`restart_in=(\S+)`).FindAllStringSubmatch(log.String(), -1) {
+		waits = append(waits, m[1])
+	}
+	if len(waits) != 2 || waits[0] != "0s" || waits[1] == "0s" {
+		t.Errorf("it waited %q, where the first restart is at once and the next is not", waits)
 	}
 }
 
