@@ -3,6 +3,9 @@ package endpoint
 import (
 	"strings"
 	"testing"
+
+	"lapis/armid"
+	"lapis/resource"
 )
 
 func TestSizesAreAzures(t *testing.T) {
@@ -45,6 +48,23 @@ func TestIsolationIsCheckedAndChosen(t *testing.T) {
 		p := deployment{Properties: map[string]string{isolationProperty: value}}
 		if err := p.checkIsolation(); (err == nil) != want {
 			t.Errorf("%q: %v", value, err)
+		}
+	}
+	const workspace = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/W"
+	endpoint, err := armid.Parse(workspace + "/onlineEndpoints/e")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		own    string
+		always bool
+		want   string
+	}{
+		{"", false, strings.ToLower(workspace)}, {"", true, ""}, {"fresh", false, ""}, {"shared", true, strings.ToLower(workspace)},
+	} {
+		p := &plan{endpoint: resource.Resource{ID: endpoint}, spec: deployment{Properties: map[string]string{isolationProperty: c.own}}}
+		if got := (&Service{Config: Config{FreshProcesses: c.always}}).trust(p); got != c.want {
+			t.Errorf("%+v gave %q", c, got)
 		}
 	}
 }

@@ -39,12 +39,17 @@ func (l *log) String() string {
 // interpreter finds the real Python behind python3 on PATH.
 func interpreter(t testing.TB) string {
 	t.Helper()
-	out, err := exec.Command("python3", "-c", "import sys; print(sys.executable)").Output()
+	path, err := foundPython()
 	if err != nil {
 		t.Skipf("needs python3 on PATH: %v", err)
 	}
-	return strings.TrimSpace(string(out))
+	return path
 }
+
+var foundPython = sync.OnceValues(func() (string, error) {
+	out, err := exec.Command("python3", "-c", "import sys; print(sys.executable)").Output()
+	return strings.TrimSpace(string(out)), err
+})
 
 func newRuntime(t testing.TB) *process.Runtime {
 	t.Helper()
