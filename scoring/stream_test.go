@@ -79,6 +79,17 @@ func open(t *testing.T, ctx context.Context, server *httptest.Server, body strin
 	return resp
 }
 
+// heard waits until the instance has heard what was said to it.
+func heard(t *testing.T, p *Pool) {
+	t.Helper()
+	p.gate.mu.Lock()
+	instance := p.gate.seats[0].instance
+	p.gate.mu.Unlock()
+	if err := instance.Probe(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestStreamReachesTheClientPieceByPiece(t *testing.T) {
 	for name, configure := range map[string]func(*httptest.Server){
 		"HTTP/1.1": func(*httptest.Server) {},
@@ -135,6 +146,7 @@ func TestClientThatLeavesAStreamEndsIt(t *testing.T) {
 	if e := <-events; e.Reason != "client_gone" || e.Status != 200 {
 		t.Errorf("the event is %+v", e)
 	}
+	heard(t, p)
 	v.open(t)
 	until(t, "the generator is closed", func() bool { return strings.Contains(p.Log().Tail(0), "closed") })
 	scored(t, p, "next", `"next"`)
@@ -278,6 +290,7 @@ func TestClientThatTakesNothingFreesTheInstance(t *testing.T) {
 	if e := <-events; e.Reason != "client_gone" {
 		t.Errorf("the event is %+v", e)
 	}
+	heard(t, p)
 	v.open(t)
 	scored(t, p, "next", `"next"`)
 }
