@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"lapis/fault"
+	"lapis/heap"
 	"lapis/scoring"
 	"lapis/telemetry"
 	"lapis/worker"
@@ -42,6 +43,7 @@ func serve(ctx context.Context, dir, python, profile string) error {
 		}
 		defer pprof.StopCPUProfile()
 	}
+	heap.Floor(32 << 20) // as `lapis up`
 	runtime, err := workerprocess.New(workerprocess.Config{Dir: filepath.Join(dir, "workers")})
 	if err != nil {
 		return err
