@@ -40,8 +40,9 @@ bench: ## the figures with their targets and floors (BENCH= takes its options)
 	$(GO) run ./bench $(BENCH)
 
 .PHONY: bench-scoring
-bench-scoring: ## a prediction's cost, beside Azure's own inference server (BENCH= takes its options)
-	$(GO) run ./bench/scoring $(BENCH)
+bench-scoring: ## a prediction's cost, beside Azure's own inference server, and what deployments go through (BENCH= takes options of ./bench)
+	$(GO) run ./bench -only 'changes|fleet' $(BENCH)
+	$(GO) run ./bench/scoring
 
 .PHONY: lint
 lint: lint-go lint-python ## formatting, vet, staticcheck; ruff for the Python parts

@@ -20,6 +20,7 @@ import (
 	"lapis/cli/tour"
 	"lapis/client"
 	"lapis/heap"
+	"lapis/logline"
 )
 
 // platform has the verbs that az does not.
@@ -98,7 +99,9 @@ func (p *platform) up() *cobra.Command {
 		o.EgressDeny, o.AccessLog = egress.value == "deny", access.value
 		o.RouteInTurn, o.Isolation = routing.value == "in-turn", isolation.value
 		o.HostPackages, o.ExactPython = build.environment.value == "host", build.python.value == "exact"
-		o.Log = slog.New(slog.NewTextHandler(p.Stderr, &slog.HandlerOptions{Level: level}))
+		log := logline.NewWriter(p.Stderr)
+		defer log.Flush()
+		o.Log = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: level}))
 		o.Ready = func(info client.Info) {
 			fmt.Fprintf(p.Stdout, "lapis is ready at %s, data in %s\nin another terminal: eval \"$(lapis env%s)\"\n", info.Proxy, o.DataDir, p.dataFlag())
 		}

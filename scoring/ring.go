@@ -5,7 +5,8 @@ import (
 	"io"
 	"strings"
 	"sync"
-	"time"
+
+	"lapis/logline"
 )
 
 // Bounds of a LogRing.
@@ -13,29 +14,18 @@ const (
 	DefaultLogLines = 10_000
 	maxLogLine      = 64 << 10
 	maxLogBytes     = 16 << 20
-
-	// A busy deployment's lines go to the sink together, this long after the
-	// first of them. A line that comes alone goes at once.
-	sinkDelay = time.Millisecond
-	sinkRoom  = 256 << 10 // more than this goes at once
 )
 
 // LogRing keeps the last lines of a deployment's console. It outlives the
 // pool that writes to it, so that the log of a failed deployment can be read.
 type LogRing struct {
 	limit int
-	sink  io.Writer
+	sink  *logline.Writer // nil: there is none
 
 	mu    sync.Mutex
 	lines []string // from first on, oldest first
 	first int
 	bytes int
-
-	sinking sync.Mutex // held while the sink is written; before mu
-	late    []byte     // lines that wait for the sink
-	timer   *time.Timer
-	waits   bool      // the timer runs
-	sunk    time.Time // when the sink was last written
 }
 
 // NewLogRing keeps at most limit lines (0: DefaultLogLines) and 16 MiB. Each
@@ -45,7 +35,11 @@ func NewLogRing(limit int, sink io.Writer) *LogRing {
 	if limit <= 0 {
 		limit = DefaultLogLines
 	}
-	return &LogRing{limit: limit, sink: sink}
+	r := &LogRing{limit: limit}
+	if sink != nil {
+		r.sink = logline.NewWriter(sink)
+	}
+	return r
 }
 
 // Tail returns the last n lines, each with its end; all of them if n is 0 or less.
@@ -66,13 +60,13 @@ func (r *LogRing) Tail(n int) string {
 
 // shrink forgets the lines, if a sink has them.
 func (r *LogRing) shrink() {
-	r.flush()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.sink == nil || r.waits {
+	if r.sink == nil {
 		return
 	}
-	r.lines, r.first, r.bytes, r.timer = nil, 0, 0, nil
+	r.sink.Flush()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lines, r.first, r.bytes = nil, 0, 0
 }
 
 // Writer returns a writer for one source of lines. Lines of several writers
@@ -80,17 +74,21 @@ func (r *LogRing) shrink() {
 // without an end is kept back until its end, or Close.
 func (r *LogRing) Writer() io.WriteCloser { return &lineWriter{ring: r} }
 
+// add keeps a line and hands it to the sink; both in the order of the lines.
 func (r *LogRing) add(line []byte) {
-	text := string(bytes.TrimRight(line, "\r\n"))
-	if r.keep(text) {
-		r.flush()
+	line = bytes.TrimRight(line, "\r\n")
+	r.mu.Lock()
+	r.keep(string(line))
+	due := r.sink != nil && r.sink.Add(append(line, '\n'))
+	r.mu.Unlock()
+	if due {
+		r.sink.Flush()
 	}
 }
 
-// keep adds a line, and reports whether the sink is to be written now.
-func (r *LogRing) keep(text string) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+// keep adds a line, and forgets the first ones if there are too many. The
+// caller holds mu.
+func (r *LogRing) keep(text string) {
 	r.lines = append(r.lines, text)
 	r.bytes += len(text)
 	for len(r.lines)-r.first > r.limit || r.bytes > maxLogBytes {
@@ -101,37 +99,6 @@ func (r *LogRing) keep(text string) bool {
 	if r.first > len(r.lines)/2 {
 		r.lines = append(r.lines[:0:0], r.lines[r.first:]...)
 		r.first = 0
-	}
-	if r.sink == nil {
-		return false
-	}
-	r.late = append(append(r.late, text...), '\n')
-	switch {
-	case len(r.late) > sinkRoom:
-		return true
-	case r.waits:
-		return false
-	case time.Since(r.sunk) > sinkDelay:
-		return true
-	case r.timer == nil:
-		r.timer = time.AfterFunc(sinkDelay, r.flush)
-	default:
-		r.timer.Reset(sinkDelay)
-	}
-	r.waits = true
-	return false
-}
-
-// flush writes what waits for the sink.
-func (r *LogRing) flush() {
-	r.sinking.Lock()
-	defer r.sinking.Unlock()
-	r.mu.Lock()
-	text := r.late
-	r.late, r.waits, r.sunk = nil, false, time.Now()
-	r.mu.Unlock()
-	if len(text) > 0 {
-		_, _ = r.sink.Write(text) // a full disk must not stop the script
 	}
 }
 
@@ -168,6 +135,8 @@ func (w *lineWriter) Close() error {
 		w.ring.add(w.part)
 		w.part = nil
 	}
-	w.ring.flush()
+	if w.ring.sink != nil {
+		w.ring.sink.Flush()
+	}
 	return nil
 }
