@@ -40,7 +40,7 @@ func (b *bench) changes(ctx context.Context) error {
 // fromZero times requests that find no instance.
 func (b *bench) fromZero(ctx context.Context, o owner, model object) error {
 	const n = 20
-	folder, err := o.enrolled(ctx, "zero", o.deploymentBody(model, asleep()))
+	folder, err := o.enrolled(ctx, "zero", o.deploymentBody(model, sleepy()))
 	if err != nil {
 		return err
 	}
