@@ -94,7 +94,7 @@ def run(data):
 	if got.body != "upstream request timeout" {
 		t.Errorf("too late: %v", got)
 	}
-	until(t, "another instance is there", func() bool { return p.Ready() == 1 })
+	until(t, "another instance is there", func() bool { return p.State().Restarts == 1 && p.Ready() == 1 })
 	check("ends", ask(t, server, "POST", "/score", "exit"), 424, headers{reason: "model_error", status: "502", "Content-Type": "application/json"})
 	check("no credential", ask(t, server, "POST", "/score", "x", "Authorization", ""), 401, headers{"WWW-Authenticate": "Bearer", "Content-Type": "application/json"})
 }
