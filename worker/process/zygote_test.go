@@ -210,6 +210,25 @@ def run(d):
 	}
 }
 
+// Libraries bound by cffi, as those of cryptography, lie among the modules,
+// say that they are some, and are none.
+func TestWhatOnlySaysThatItIsAModuleHarmsNobody(t *testing.T) {
+	p := newPlace(t, map[string]string{"bound": `
+import os, sys, types
+class Lib:
+    __class__ = property(lambda self: types.ModuleType)
+lib = sys.modules["bound.lib"] = Lib()
+pid = os.getpid()
+`})
+	const script = "import os, bound\ndef init(): pass\ndef run(d): return [isinstance(bound.lib, type(os)), bound.pid == os.getppid()]\n"
+	if got := ask(t, p.start(t, script)); got != "[true, false]" {
+		t.Errorf("the first instance: %s", got)
+	}
+	if got := ask(t, p.start(t, script)); got != "[true, true]" {
+		t.Errorf("a forked instance: %s", got)
+	}
+}
+
 func TestUnfitPackageIsLeftToTheInstances(t *testing.T) {
 	p := newPlace(t, map[string]string{
 		"threads": "import os, threading\npid = os.getpid()\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\n",

@@ -64,8 +64,11 @@ def folders() -> tuple[str, ...]:
 
 
 def plain(module: Any) -> dict[str, Any]:
-    """Return a module's names without waking those that load themselves when they are looked at."""
-    return ModuleType.__getattribute__(module, "__dict__") if isinstance(module, ModuleType) else {}
+    """Return a module's names without waking those that load themselves when they are looked at.
+
+    What only says that it is a module, as the libraries of cffi do, has none.
+    """
+    return ModuleType.__getattribute__(module, "__dict__") if issubclass(type(module), ModuleType) else {}
 
 
 def _origin(module: Any) -> str:

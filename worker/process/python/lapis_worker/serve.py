@@ -61,7 +61,7 @@ def main(app_root: str, name: str, learned: Callable[[], list[str]] | None = Non
     except script.Failure as failure:
         _fail(control, failure)
     ready = {"meta": loaded.wants_meta, "raw": loaded.raw, "python": platform.python_version()}
-    ready.update(swagger=loaded.swagger(), settings=given.report(), modules=learned() if learned else [])
+    ready.update(swagger=loaded.swagger(), settings=given.report(), modules=_learned(learned))
     control.send_json(frames.READY, ready)
     _serve(data, loaded, turn)
 
@@ -75,6 +75,15 @@ def _settings(app_root: str, name: str) -> settings.Settings:
     for line in given.advice():
         console.logger.warning("%s", line)
     return given
+
+
+def _learned(learned: Callable[[], list[str]] | None) -> list[str]:
+    """Name what a process to fork from should import. The script can do without."""
+    try:
+        return learned() if learned else []
+    except Exception as error:
+        console.logger.warning("What the script imports cannot be told: %s", script.said(error))
+        return []
 
 
 def _stop(_number: int, _frame: Any) -> None:
