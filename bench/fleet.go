@@ -101,12 +101,16 @@ func (b *bench) fleet(ctx context.Context) error {
 // asleep makes endpoints that go to zero, starts the platform again, and looks
 // at its memory: what it needs for them, without what making them has left.
 func (b *bench) asleep(ctx context.Context, o owner, model object) (owner, error) {
+	others, err := workers(o.pid)
+	if err != nil {
+		return o, err
+	}
 	began := time.Now()
 	if _, err := b.enroll(ctx, o, "idle", b.defined, o.deploymentBody(model, sleepy()), false); err != nil {
 		return o, err
 	}
 	took := time.Since(began)
-	if err := o.awaitSleep(ctx, 0); err != nil {
+	if err := o.awaitSleep(ctx, others); err != nil {
 		return o, err
 	}
 	if err := b.platform.stop(); err != nil {
@@ -192,7 +196,7 @@ func (o owner) create(ctx context.Context, endpoint string, deployment object, a
 func (o owner) awaitSleep(ctx context.Context, live int) error {
 	for began := time.Now(); ; {
 		n, err := workers(o.pid)
-		if err != nil || n <= live+2 { // the model's own, and a process that forks the others
+		if err != nil || n <= live+1 { // one may be what the others are forked from
 			return err
 		}
 		if time.Since(began) > 5*time.Minute {
