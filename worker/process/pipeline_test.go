@@ -32,7 +32,13 @@ def run(data):
 
 // valved starts a valveScript; open lets one of its waits go on.
 func valved(t *testing.T) (i worker.Instance, console *log, open func()) {
-	spec, console := specOf(t, valveScript)
+	return withValve(t, valveScript)
+}
+
+// withValve starts a script that waits by reading a byte of the file valve.
+func withValve(t *testing.T, script string) (i worker.Instance, console *log, open func()) {
+	t.Helper()
+	spec, console := specOf(t, script)
 	path := filepath.Join(spec.Dir, "valve")
 	if err := syscall.Mkfifo(path, 0o600); err != nil {
 		t.Fatal(err)

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -66,17 +65,7 @@ def run(data):
 
 // streaming starts the streamScript; open lets one of its waits go on.
 func streaming(t *testing.T) (i worker.Instance, console *log, open func()) {
-	spec, console := specOf(t, streamScript)
-	path := filepath.Join(spec.Dir, "valve")
-	if err := syscall.Mkfifo(path, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	file, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { file.Close() })
-	return start(t, spec), console, func() { _, _ = file.Write([]byte{'!'}) }
+	return withValve(t, streamScript)
 }
 
 // next takes a piece of a stream, which must come.
