@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net/http"
@@ -12,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"lapis/bench/lineage"
 )
 
 // ridge deploys the article's model, once, and returns what its deployment is
@@ -101,7 +102,7 @@ func (b *bench) fleet(ctx context.Context) error {
 // asleep makes endpoints that go to zero, starts the platform again, and looks
 // at its memory: what it needs for them, without what making them has left.
 func (b *bench) asleep(ctx context.Context, o owner, model object) (owner, error) {
-	others, err := workers(o.pid)
+	others, err := lineage.Descendants(o.pid)
 	if err != nil {
 		return o, err
 	}
@@ -110,7 +111,7 @@ func (b *bench) asleep(ctx context.Context, o owner, model object) (owner, error
 		return o, err
 	}
 	took := time.Since(began)
-	if err := o.awaitSleep(ctx, others); err != nil {
+	if err := o.awaitSleep(ctx, len(others)); err != nil {
 		return o, err
 	}
 	if err := b.platform.stop(); err != nil {
@@ -195,12 +196,12 @@ func (o owner) create(ctx context.Context, endpoint string, deployment object, a
 // awaitSleep waits until the platform has no more than so many workers.
 func (o owner) awaitSleep(ctx context.Context, live int) error {
 	for began := time.Now(); ; {
-		n, err := workers(o.pid)
-		if err != nil || n <= live+1 { // one may be what the others are forked from
+		pids, err := lineage.Descendants(o.pid)
+		if err != nil || len(pids) <= live+1 { // one may be what the others are forked from
 			return err
 		}
 		if time.Since(began) > 5*time.Minute {
-			return fmt.Errorf("%d workers run, where %d are to be", n, live)
+			return fmt.Errorf("%d workers run, where %d are to be", len(pids), live)
 		}
 		select {
 		case <-time.After(time.Second):
@@ -208,34 +209,6 @@ func (o owner) awaitSleep(ctx context.Context, live int) error {
 			return ctx.Err()
 		}
 	}
-}
-
-// workers counts the processes that a platform has started.
-func workers(pid int) (int, error) {
-	stats, err := filepath.Glob("/proc/[0-9]*/stat")
-	if err != nil {
-		return 0, err
-	}
-	parent := map[int]int{}
-	for _, path := range stats {
-		stat, err := os.ReadFile(path)
-		if err != nil {
-			continue // it has ended
-		}
-		after := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-		own, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
-		parent[own], _ = strconv.Atoi(string(after[1]))
-	}
-	n := 0
-	for own := range parent {
-		for up := parent[own]; up > 0; up = parent[up] {
-			if up == pid {
-				n++
-				break
-			}
-		}
-	}
-	return n, nil
 }
 
 // used is what of the machine's memory cannot be given to anyone else, in MB.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"lapis/bench/lineage"
 )
 
 // usage is the CPU time of a server: of the process that takes the requests,
@@ -23,47 +24,16 @@ func (p *process) cpu() (usage, error) {
 	if u.own, err = scheduled(p.cmd.Process.Pid); err != nil {
 		return u, err
 	}
-	parents, err := parents()
+	started, err := lineage.Descendants(p.cmd.Process.Pid)
 	if err != nil {
 		return u, err
 	}
-	for pid := range parents {
-		if !descends(pid, p.cmd.Process.Pid, parents) {
-			continue
-		}
+	for _, pid := range started {
 		if spent, err := scheduled(pid); err == nil { // else it has ended
 			u.children += spent
 		}
 	}
 	return u, nil
-}
-
-// parents maps each process to the one that started it.
-func parents() (map[int]int, error) {
-	stats, err := filepath.Glob("/proc/[0-9]*/stat")
-	if err != nil {
-		return nil, err
-	}
-	out := map[int]int{}
-	for _, path := range stats {
-		stat, err := os.ReadFile(path)
-		if err != nil {
-			continue // it has ended
-		}
-		after := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
-		out[pid], _ = strconv.Atoi(string(after[1]))
-	}
-	return out, nil
-}
-
-func descends(pid, from int, parents map[int]int) bool {
-	for pid = parents[pid]; pid > 0; pid = parents[pid] {
-		if pid == from {
-			return true
-		}
-	}
-	return false
 }
 
 // scheduled is the time that the threads of a process have had on a CPU.
