@@ -102,7 +102,6 @@ func (s *Server) openIdentity(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.onClose(s.directory.Close)
 	s.issuer, err = token.Open(ctx, token.Config{
 		Store: s.store, Sealer: s.sealer, TenantID: s.home.Tenant, Alive: s.directory.Alive,
 		Now: s.cfg.Now, Rand: s.cfg.Rand, Log: s.cfg.Log,

@@ -45,7 +45,6 @@ func newWorld(t *testing.T) *world {
 	if w.directory, err = identity.Open(t.Context(), identity.Config{Store: st, TenantID: "72f988bf-0000-4000-8000-2d7cd011db47"}); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(w.directory.Close)
 	sealer, err := secret.NewSealer(make([]byte, secret.KeySize), rand.Reader)
 	if err != nil {
 		t.Fatal(err)

@@ -8,7 +8,6 @@ import (
 	"io"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -27,15 +26,16 @@ type Config struct {
 	Now      func() time.Time // nil: time.Now
 }
 
-// Directory is the tenant's list of principals. Reads take an immutable
-// snapshot in memory and never block on the store; it is replaced after each
-// commit, before the call that made the change returns.
+// Directory is the tenant's list of principals, and the only one that changes
+// the store's tables of them. Reads look into an index in memory and do not
+// wait for the store; who has changed is put right there after each commit,
+// before the call that made the change returns.
 type Directory struct {
-	cfg  Config
-	stop []func()
+	cfg Config
 
-	refreshing sync.Mutex               // one refresh at a time, so that an older view never replaces a newer one
-	current    atomic.Pointer[snapshot] // nil: the last refresh failed; the next reader tries again
+	looking sync.Mutex // one look at the store at a time, so that an older view never replaces a newer one
+	mu      sync.RWMutex
+	known   *index // guarded by mu; nil: the last look failed, and the next reader reads everybody
 }
 
 // The tables: principals and secrets by object id; the object id of a
@@ -46,7 +46,7 @@ const (
 	resourceTable  = "identity.resources"
 )
 
-// Open reads the directory from the store. Close ends its watch.
+// Open reads the directory from the store.
 func Open(ctx context.Context, cfg Config) (*Directory, error) {
 	tenant, err := uuid.Parse(cfg.TenantID)
 	if err != nil {
@@ -60,22 +60,10 @@ func Open(ctx context.Context, cfg Config) (*Directory, error) {
 		cfg.Now = time.Now
 	}
 	d := &Directory{cfg: cfg}
-	refresh := func() { _, _ = d.refresh(context.Background()) }
-	for _, table := range []string{principalTable, secretTable} {
-		d.stop = append(d.stop, cfg.Store.Watch(table, refresh))
-	}
-	if _, err := d.refresh(ctx); err != nil {
-		d.Close()
+	if err := d.load(ctx); err != nil {
 		return nil, fmt.Errorf("reading the directory: %w", err)
 	}
 	return d, nil
-}
-
-// Close ends the watch on the store.
-func (d *Directory) Close() {
-	for _, stop := range d.stop {
-		stop()
-	}
 }
 
 // Tenant returns the tenant's id, a UUID in lower case.
@@ -95,7 +83,8 @@ func (d *Directory) CreateApplication(ctx context.Context, name string) (Princip
 	if err != nil {
 		return Principal{}, secret.String{}, err
 	}
-	err = d.cfg.Store.Update(ctx, func(tx store.Tx) error {
+	err = d.update(ctx, func(tx store.Tx, touch func(string)) error {
+		touch(p.ObjectID)
 		if _, err := principals().Put(tx, p.ObjectID, p, store.Absent); err != nil {
 			return err
 		}
@@ -116,7 +105,7 @@ func (d *Directory) ResetSecret(ctx context.Context, objectID string) (secret.St
 		return secret.String{}, err
 	}
 	key := strings.ToLower(objectID)
-	err = d.cfg.Store.Update(ctx, func(tx store.Tx) error {
+	err = d.update(ctx, func(tx store.Tx, touch func(string)) error {
 		entry, err := principals().Get(tx, key)
 		if errors.Is(err, store.ErrNotFound) || err == nil && entry.Value.Kind != Application {
 			return notFound("application", objectID)
@@ -124,6 +113,7 @@ func (d *Directory) ResetSecret(ctx context.Context, objectID string) (secret.St
 		if err != nil {
 			return err
 		}
+		touch(key)
 		_, err = secrets().Put(tx, key, hash, store.Any)
 		return err
 	})
@@ -137,7 +127,8 @@ func (d *Directory) ResetSecret(ctx context.Context, objectID string) (secret.St
 // is not there is no error.
 func (d *Directory) DeleteApplication(ctx context.Context, objectID string) error {
 	key := strings.ToLower(objectID)
-	return d.cfg.Store.Update(ctx, func(tx store.Tx) error {
+	return d.update(ctx, func(tx store.Tx, touch func(string)) error {
+		touch(key) // even if it is gone: another call may not have looked yet
 		entry, err := principals().Get(tx, key)
 		if errors.Is(err, store.ErrNotFound) {
 			return nil
@@ -173,10 +164,11 @@ func (d *Directory) EnsureManaged(ctx context.Context, kind Kind, resourceID, di
 		return Principal{}, err
 	}
 	got := fresh
-	err = d.cfg.Store.Update(ctx, func(tx store.Tx) error {
+	err = d.update(ctx, func(tx store.Tx, touch func(string)) error {
 		got = fresh
 		owner, err := owners().Get(tx, id.Key())
-		if err == nil {
+		if err == nil { // somebody else came first, perhaps a moment ago
+			touch(owner.Value)
 			entry, err := principals().Get(tx, owner.Value)
 			got = entry.Value
 			return err
@@ -184,6 +176,7 @@ func (d *Directory) EnsureManaged(ctx context.Context, kind Kind, resourceID, di
 		if !errors.Is(err, store.ErrNotFound) {
 			return err
 		}
+		touch(fresh.ObjectID)
 		if _, err := owners().Put(tx, id.Key(), fresh.ObjectID, store.Absent); err != nil {
 			return err
 		}
@@ -203,14 +196,19 @@ func (d *Directory) DeleteManaged(ctx context.Context, resourceID string) error 
 	if err != nil {
 		return err
 	}
-	return d.cfg.Store.Update(ctx, func(tx store.Tx) error {
+	last, had := d.ByResource(resourceID)
+	return d.update(ctx, func(tx store.Tx, touch func(string)) error {
 		owner, err := owners().Get(tx, id.Key())
 		if errors.Is(err, store.ErrNotFound) {
+			if had { // another call has deleted it, and may not have looked yet
+				touch(last.ObjectID)
+			}
 			return nil
 		}
 		if err != nil {
 			return err
 		}
+		touch(owner.Value)
 		if err := owners().Delete(tx, id.Key(), store.Any); err != nil {
 			return err
 		}

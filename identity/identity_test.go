@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,6 +18,7 @@ import (
 	"lapis/identity"
 	"lapis/store"
 	"lapis/store/memory"
+	"lapis/store/sqlite"
 )
 
 const (
@@ -30,7 +33,6 @@ func open(t *testing.T, st store.Store) *identity.Directory {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(d.Close)
 	return d
 }
 
@@ -366,34 +368,134 @@ func TestNowAndRandAreUsed(t *testing.T) {
 	}
 }
 
-func BenchmarkEnsureManagedAmongThousand(b *testing.B) {
-	d, err := identity.Open(b.Context(), identity.Config{Store: memory.New(), TenantID: tenant})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer d.Close()
-	id := func(n int) string { return fmt.Sprintf("%s%d", uai, n) }
-	for n := range 1000 {
-		if _, err := d.EnsureManaged(b.Context(), identity.UserAssigned, id(n), "x"); err != nil {
+// What a change costs does not depend on how many others there are.
+func BenchmarkEnsureManaged(b *testing.B) {
+	for _, others := range []int{100, 10_000} {
+		st, err := sqlite.Open(filepath.Join(b.TempDir(), "store"))
+		if err != nil {
 			b.Fatal(err)
 		}
+		b.Cleanup(func() { _ = st.Close() })
+		err = st.Update(b.Context(), func(tx store.Tx) error {
+			for n := range others {
+				p := identity.Principal{ObjectID: fmt.Sprintf("o%d", n), ClientID: fmt.Sprintf("c%d", n), ResourceID: fmt.Sprint(uai, n), Kind: identity.UserAssigned}
+				if _, err := (store.Table[identity.Principal]{Name: "identity.principals"}).Put(tx, p.ObjectID, p, store.Absent); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+		d, err := identity.Open(b.Context(), identity.Config{Store: st, TenantID: tenant})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run(fmt.Sprintf("make and delete among %d", others), func(b *testing.B) {
+			for b.Loop() {
+				if _, err := d.EnsureManaged(b.Context(), identity.UserAssigned, uai, "x"); err != nil {
+					b.Fatal(err)
+				}
+				if err := d.DeleteManaged(b.Context(), uai); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		b.Run(fmt.Sprintf("alive among %d", others), func(b *testing.B) {
+			for b.Loop() {
+				if !d.Alive("o7") {
+					b.Fatal("dead")
+				}
+			}
+		})
 	}
-	b.Run("make and delete", func(b *testing.B) {
-		for b.Loop() {
-			if _, err := d.EnsureManaged(b.Context(), identity.UserAssigned, uai, "x"); err != nil {
-				b.Fatal(err)
-			}
-			if err := d.DeleteManaged(b.Context(), uai); err != nil {
-				b.Fatal(err)
-			}
+}
+
+// countingStore counts the records that are read from it.
+type countingStore struct {
+	store.Store
+	read atomic.Int64
+}
+
+func (c *countingStore) View(ctx context.Context, fn func(store.Reader) error) error {
+	return c.Store.View(ctx, func(r store.Reader) error { return fn(countingReader{r, c}) })
+}
+
+type countingReader struct {
+	store.Reader
+	counted *countingStore
+}
+
+func (r countingReader) Get(table, key string) (store.Record, error) {
+	r.counted.read.Add(1)
+	return r.Reader.Get(table, key)
+}
+
+func (r countingReader) List(table, prefix, after string, limit int) ([]store.Record, error) {
+	list, err := r.Reader.List(table, prefix, after, limit)
+	r.counted.read.Add(int64(len(list)))
+	return list, err
+}
+
+func TestChangeReadsNobodyButThoseWhoChanged(t *testing.T) {
+	st := &countingStore{Store: memory.New()}
+	d := open(t, st)
+	id := func(n int) string { return fmt.Sprint(endpoint, n) }
+	for n := range 300 {
+		if _, err := d.EnsureManaged(t.Context(), identity.SystemAssigned, id(n), "ep"); err != nil {
+			t.Fatal(err)
 		}
-	})
-	p, _ := d.ByResource(id(7))
-	b.Run("alive", func(b *testing.B) {
-		for b.Loop() {
-			if !d.Alive(p.ObjectID) {
-				b.Fatal("dead")
-			}
+	}
+	for what, change := range map[string]func() error{
+		"make": func() error {
+			_, err := d.EnsureManaged(t.Context(), identity.SystemAssigned, id(1000), "ep")
+			return err
+		},
+		"delete":      func() error { return d.DeleteManaged(t.Context(), id(7)) },
+		"application": func() error { _, _, err := d.CreateApplication(t.Context(), "one"); return err },
+	} {
+		before := st.read.Load()
+		if err := change(); err != nil {
+			t.Fatal(err)
 		}
-	})
+		if n := st.read.Load() - before; n > 4 {
+			t.Errorf("%s: %d records were read among 300 principals", what, n)
+		}
+	}
+	if _, ok := d.ByResource(id(1000)); !ok || len(d.List()) != 301 {
+		t.Errorf("%v, %d principals", ok, len(d.List()))
+	}
+}
+
+// Whoever asks while others are made and deleted sees each of them from the
+// return of the call that made it to the return of the one that deleted it.
+func TestReadersSeeEveryChangeAtOnce(t *testing.T) {
+	d := open(t, memory.New())
+	var all sync.WaitGroup
+	for worker := range 8 {
+		all.Go(func() {
+			for round := range 50 {
+				id := fmt.Sprint(endpoint, worker)
+				p, err := d.EnsureManaged(context.Background(), identity.SystemAssigned, id, "ep")
+				if err != nil || !d.Alive(p.ObjectID) {
+					t.Errorf("round %d: made, and not alive: %v", round, err)
+					return
+				}
+				if got, ok := d.ByResource(id); !ok || got != p {
+					t.Errorf("round %d: the resource carries %v", round, got)
+				}
+				if err := d.DeleteManaged(context.Background(), id); err != nil || d.Alive(p.ObjectID) {
+					t.Errorf("round %d: deleted, and alive: %v", round, err)
+				}
+				if _, ok := d.ByClientID(p.ClientID); ok {
+					t.Errorf("round %d: deleted, and found", round)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if left := d.List(); len(left) != 0 {
+		t.Errorf("left: %v", left)
+	}
 }

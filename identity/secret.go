@@ -54,14 +54,13 @@ func (h hashed) matches(text string) bool {
 // tenant does not have, AADSTS7000215 for a wrong secret. A managed identity
 // has no secret and is no application.
 func (d *Directory) Authenticate(_ context.Context, clientID, clientSecret string) (Principal, error) {
-	s := d.snapshot()
-	p, ok := s.byClient(clientID)
+	p, ok := d.ByClientID(clientID)
 	if !ok || p.Kind != Application {
 		return Principal{}, fault.E(fault.Unauthenticated, "AADSTS700016",
 			"The tenant %s has no application with the client id %q. Check the client id, and that the request goes to the right tenant.",
 			d.cfg.TenantID, clientID).At("client_id")
 	}
-	if !s.secrets[p.ObjectID].matches(clientSecret) {
+	if !d.secret(p.ObjectID).matches(clientSecret) {
 		return Principal{}, fault.E(fault.Unauthenticated, "AADSTS7000215",
 			"The client secret is not the one of application %q. Send the secret's value; if it is lost, reset it.",
 			p.ClientID).At("client_secret")

@@ -45,7 +45,6 @@ func start(t testing.TB) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(directory.Close)
 	sealer, err := secret.NewSealer(make([]byte, secret.KeySize), rand.Reader)
 	if err != nil {
 		t.Fatal(err)

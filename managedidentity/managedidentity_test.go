@@ -26,7 +26,6 @@ func newTree(t *testing.T) (*resource.Tree, *identity.Directory) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(directory.Close)
 	runner := operation.New(operation.Config{Store: st, Now: time.Now, Rand: rand.Reader, Log: slog.New(slog.DiscardHandler)})
 	t.Cleanup(runner.Close)
 	tree := resource.NewTree(resource.Config{Store: st, Operations: runner, Subscription: "s1", Now: time.Now, Rand: rand.Reader})

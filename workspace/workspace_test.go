@@ -72,7 +72,6 @@ func newWorld(t testing.TB) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(directory.Close)
 	runner := operation.New(operation.Config{Store: st, Now: time.Now, Rand: rand.Reader, Log: slog.New(slog.DiscardHandler)})
 	t.Cleanup(runner.Close)
 	w.tree = resource.NewTree(resource.Config{Store: st, Operations: runner, Subscription: "s1", Now: time.Now, Rand: rand.Reader})
