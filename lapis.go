@@ -186,6 +186,7 @@ func (s *Server) Client() client.Info { return s.info }
 // finished, instances stopped, stores closed. ready is called once the platform
 // answers.
 func (s *Server) Run(ctx context.Context, ready func(client.Info)) error {
+	opened := s.front.Opening() // before the first request
 	served := make(chan error, 1)
 	go func() {
 		err := s.gate.Serve(context.WithoutCancel(ctx), s.listener)
@@ -194,7 +195,8 @@ func (s *Server) Run(ctx context.Context, ready func(client.Info)) error {
 		}
 		served <- err
 	}()
-	if err := s.resume(ctx); err != nil {
+	if err := s.resume(ctx, opened); err != nil {
+		opened(false)
 		s.stop(served)
 		return err
 	}
@@ -230,11 +232,13 @@ func (s *Server) stop(served chan error) error {
 }
 
 // resume goes on with what the last run left: serving deployments, open
-// operations, and bytes that nothing names any more.
-func (s *Server) resume(ctx context.Context) error {
+// operations, and bytes that nothing names any more. It tells when all
+// endpoints have their addresses.
+func (s *Server) resume(ctx context.Context, opened func(complete bool)) error {
 	if err := s.endpoints.Resume(ctx); err != nil {
 		return err
 	}
+	opened(true)
 	if err := s.operations.Resume(ctx); err != nil {
 		return err
 	}

@@ -118,7 +118,8 @@ type Front struct {
 
 	changing sync.Mutex
 	table    table
-	bodies   atomic.Int64 // bytes
+	opening  atomic.Pointer[chan struct{}] // closed when the table is full; nil: it is
+	bodies   atomic.Int64                  // bytes
 }
 
 // target is a row of the table of hosts, ready to be used.
@@ -228,9 +229,9 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // serve authorizes, routes and scores. What it returns is drawn by drawError.
 func (f *Front) serve(w http.ResponseWriter, r *http.Request, event *Event) error {
-	endpoint := f.find(r.Host)
-	if endpoint == nil {
-		return fault.E(fault.NotFound, "EndpointNotFound", "There is no online endpoint at %s.", hostKey(r.Host))
+	endpoint, err := f.lookup(r.Context(), r.Host)
+	if err != nil {
+		return err
 	}
 	event.Endpoint = endpoint.Name
 	bearer, err := bearerOf(r.Header)
