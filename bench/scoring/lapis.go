@@ -69,7 +69,7 @@ func serve(ctx context.Context, dir, python, profile string) error {
 	}
 	defer pool.Close(context.Background())
 	metrics := telemetry.NewMetrics(telemetry.MetricsConfig{State: func() telemetry.State { return telemetry.State{} }})
-	log := slog.New(slog.NewTextHandler(logline.NewWriter(logFile), nil)) // as lapis up has it
+	log := slog.New(logline.NewTextHandler(logline.NewWriter(logFile), slog.LevelInfo)) // as lapis up has it
 	front := &scoring.Front{OnEvent: func(ctx context.Context, e scoring.Event) {
 		r := telemetry.Request(e)
 		metrics.Scored(&r)
