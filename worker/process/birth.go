@@ -27,10 +27,7 @@ type proc interface {
 // birth is what a process needs to become an instance.
 type birth struct {
 	spec worker.Spec
-	mark string
-	ends [3]*os.File // data, control, console: the process's ends
-
-	group *group // that it is to join before any code of the user's runs
+	*cradle
 }
 
 // environ is the instance's whole environment.
@@ -38,15 +35,55 @@ func (b birth) environ() []string {
 	return append(append([]string{}, b.spec.Env...), "PYTHONUNBUFFERED=1", markVariable+"="+b.mark)
 }
 
-// begin makes the process: a fork where one is to be had, else a fresh one.
-func (r *Runtime) begin(ctx context.Context, b birth) (proc, error) {
-	if z := r.zygotes.take(ctx, b.spec); z != nil {
-		forked, err := z.fork(b)
-		if err == nil {
-			return forked, nil
+// begin makes the process: one that was forked ahead, or a fork where one is
+// to be had, else a fresh one.
+func (r *Runtime) begin(ctx context.Context, spec worker.Spec) (*cradle, proc, error) {
+	z := r.zygotes.take(ctx, spec)
+	if z != nil {
+		if c, ahead := z.takeSpare(spec); ahead != nil {
+			return c, ahead, nil
 		}
-		r.zygotes.refused(b.spec, z, err)
 	}
+	if z != nil {
+		c, forked, err := r.deliver(spec, func(b birth) (proc, error) { return b.fork(z) })
+		if err == nil {
+			return c, forked, nil
+		}
+		r.zygotes.refused(spec, z, err)
+	}
+	return r.deliver(spec, r.startFresh)
+}
+
+// deliver makes a cradle, and an instance's process in it.
+func (r *Runtime) deliver(spec worker.Spec, born func(birth) (proc, error)) (*cradle, proc, error) {
+	c, err := r.newCradle(spec.Name, spec.Limits)
+	if err != nil {
+		return nil, nil, err
+	}
+	process, err := born(birth{spec, c})
+	c.handOver()
+	if err != nil {
+		r.clear(c)
+		return nil, nil, err
+	}
+	return c, process, nil
+}
+
+func (b birth) fork(z *zygote) (proc, error) {
+	forked, err := z.fork(b.cradle)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.tell(); err != nil {
+		signalGroup(forked.pid(), syscall.SIGKILL)
+		forked.wait()
+		forked.reap()
+		return nil, err
+	}
+	return forked, nil
+}
+
+func (r *Runtime) startFresh(b birth) (proc, error) {
 	fresh := r.command(b)
 	var err error
 	r.spawn.do(func() { err = fresh.Start() })

@@ -254,36 +254,71 @@ type group struct {
 	lastOOMCount string
 }
 
+// binding names the controllers that are needed for limits, on this machine.
+func (g *groups) binding(limits worker.Limits) []string {
+	var names []string
+	for _, controller := range []struct {
+		name   string
+		wanted bool
+	}{
+		{"cpu", limits.CPU > 0 && limits.CPU < float64(runtime.NumCPU())}, {"memory", limits.Memory > 0}, {"pids", limits.Processes > 0},
+	} {
+		if _, ok := g.branches[controller.name]; ok && controller.wanted {
+			names = append(names, controller.name)
+		}
+	}
+	return names
+}
+
 // make makes the groups of an instance, for the limits that bind on this machine.
 func (g *groups) make(mark string, limits worker.Limits) (*group, error) {
 	made := &group{dirs: map[string]string{}, limits: limits}
-	for controller, wanted := range map[string]bool{
-		"cpu": limits.CPU > 0 && limits.CPU < float64(runtime.NumCPU()), "memory": limits.Memory > 0, "pids": limits.Processes > 0,
-	} {
-		b, ok := g.branches[controller]
-		if !ok || !wanted {
-			continue
-		}
-		dir := filepath.Join(b.dir, mark)
+	for _, controller := range g.binding(limits) {
+		dir := filepath.Join(g.branches[controller].dir, mark)
 		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 			made.close()
 			return nil, err
 		}
 		made.dirs[controller] = dir
+	}
+	if err := g.limit(made, limits); err != nil {
+		made.close()
+		return nil, err
+	}
+	return made, nil
+}
+
+// limit writes limits into groups that are there.
+func (g *groups) limit(made *group, limits worker.Limits) error {
+	for controller, dir := range made.dirs {
+		b := g.branches[controller]
 		for file, value := range b.settings(controller, limits) {
 			if err := set(filepath.Join(dir, file), value); err != nil {
-				made.close()
-				return nil, err
+				return err
 			}
 		}
 		for file, value := range b.more(controller, limits) {
 			_ = set(filepath.Join(dir, file), value)
 		}
 	}
-	return made, nil
+	made.limits = limits
+	return nil
 }
 
-// files are those into which a process writes 0 to join.
+// adopt has groups that were made ahead hold other limits. It reports false
+// if those need other groups, or cannot be set.
+func (g *groups) adopt(made *group, limits worker.Limits) bool {
+	if made.limits == limits {
+		return true
+	}
+	wanted := g.binding(limits)
+	if len(wanted) != len(made.dirs) || slices.ContainsFunc(wanted, func(name string) bool { return made.dirs[name] == "" }) {
+		return false
+	}
+	return g.limit(made, limits) == nil
+}
+
+// files are those into which a process is written that is to join.
 func (g *group) files() []string {
 	var files []string
 	for _, dir := range g.dirs {

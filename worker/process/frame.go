@@ -46,6 +46,7 @@ const (
 	kindWhere  = 21 // to the worker: log what the main thread is doing
 	kindRecall = 22 // to the worker: do not begin what has this id or a smaller one; to us, with the last begun id (8): done
 	kindLeave  = 23 // to the worker: the client of the request with this id has gone
+	kindBecome = 24 // to a forked worker, before all others: app root, script, environment, with NULs between; to us: heard
 )
 
 // The flags of a response.

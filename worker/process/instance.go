@@ -74,52 +74,22 @@ type ready struct {
 }
 
 // launch starts the process and what watches it.
-func (r *Runtime) launch(ctx context.Context, spec worker.Spec, mark string) (*instance, error) {
+func (r *Runtime) launch(ctx context.Context, spec worker.Spec) (*instance, error) {
 	i := &instance{
-		spec: spec, runtime: r, mark: mark, stage: worker.StageStart,
+		spec: spec, runtime: r, stage: worker.StageStart,
 		ready: make(chan struct{}), done: make(chan struct{}), cancel: make(chan struct{}),
 		waiting: map[uint64]chan struct{}{}, requests: requests{gone: make(chan struct{})},
 	}
-	var theirs [3]*os.File
-	defer func() {
-		for _, file := range theirs {
-			if file != nil {
-				file.Close()
-			}
-		}
-	}()
-	var err error
-	if i.data, theirs[0], err = socketPair("data"); err != nil {
-		return nil, err
-	}
-	if i.control, theirs[1], err = socketPair("control"); err != nil {
-		i.data.Close()
-		return nil, err
-	}
-	out, in, err := os.Pipe()
+	c, process, err := r.begin(ctx, spec)
 	if err != nil {
-		i.data.Close()
-		i.control.Close()
 		return nil, err
 	}
-	theirs[2] = in
-	if i.group, err = r.groups.make(mark, spec.Limits); err == nil {
-		i.process, err = r.begin(ctx, birth{spec: spec, mark: mark, ends: theirs, group: i.group})
-	}
-	if err != nil {
-		if i.group != nil {
-			i.group.close()
-		}
-		i.data.Close()
-		i.control.Close()
-		out.Close()
-		return nil, err
-	}
+	i.mark, i.data, i.control, i.group, i.process = c.mark, c.data, c.control, c.group, process
 	i.console = newConsole(spec.Log, i.process.pid(), r.cfg.Now)
 	r.mu.Lock()
 	r.live[i] = struct{}{}
 	r.mu.Unlock()
-	i.watch(out)
+	i.watch(c.out)
 	return i, nil
 }
 

@@ -70,6 +70,7 @@ type family struct {
 	python   string
 	env      map[string]string
 	lesson   *lesson
+	limits   worker.Limits // of the last of them
 	current  *zygote
 	building chan struct{} // closed when the one that is being made stands or has failed
 	again    bool          // something has been learned meanwhile
@@ -135,6 +136,7 @@ func (n *nursery) family(spec worker.Spec) (*family, string) {
 		f = &family{python: spec.Python, env: env, lesson: n.lesson(spec, false)}
 		n.families[key] = f
 	}
+	f.limits = spec.Limits
 	return f, ""
 }
 
@@ -230,6 +232,7 @@ func (n *nursery) build(f *family) {
 			old.retire()
 		}
 		n.work.Go(func() { n.watch(f, z) })
+		z.expect(f.limits)
 		if f.again && z.lacks(f.lesson.Modules, f.lesson.Without) {
 			n.build(f)
 		}
@@ -298,6 +301,15 @@ func (n *nursery) once(matter, text string, args ...any) {
 	n.mu.Unlock()
 	if !told {
 		n.logger.Info(text, args...)
+	}
+}
+
+// later does something in the background, unless the nursery is closed.
+func (n *nursery) later(do func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.closed {
+		n.work.Go(do)
 	}
 }
 

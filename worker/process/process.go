@@ -178,20 +178,14 @@ func (r *Runtime) Start(ctx context.Context, spec worker.Spec) (worker.Instance,
 		return nil, &worker.ExitError{Stage: worker.StageStart, Code: worker.CodeImportError,
 			Message: fmt.Sprintf("The scoring script %q is not inside the code folder. Name it relative to that folder.", spec.Script)}
 	}
-	mark, err := r.newMark(spec.Name)
-	if err != nil {
-		return nil, err
-	}
 	r.starting.RLock()
 	defer r.starting.RUnlock()
 	if r.closed {
-		r.removeMark(mark)
 		return nil, errClosed
 	}
-	i, err := r.launch(ctx, spec, mark)
+	i, err := r.launch(ctx, spec)
 	if err != nil {
-		r.removeMark(mark)
-		return nil, err
+		return nil, err // and not an instance that is none
 	}
 	return i, nil
 }

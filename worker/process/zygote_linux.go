@@ -10,7 +10,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -21,7 +20,7 @@ import (
 // Kinds on a zygote's socket. Numbers are of instances; payloads are JSON but for kindFork's.
 const (
 	kindImport = 32 // to it: names of modules
-	kindFork   = 33 // to it, with three descriptors: app root, script, files of cgroups, environment, with NULs between
+	kindFork   = 33 // to it, with three descriptors: the mark; what the process becomes it hears later, by kindBecome
 	kindReap   = 34 // to it: the end has been heard
 
 	kindStanding = 40 // to us: {"modules", "skipped", "asked", "seconds"}
@@ -33,7 +32,6 @@ const (
 
 const (
 	importTime = 2 * time.Minute // for all imports of a zygote
-	forkTime   = 5 * time.Second // for a fork; a fresh start is made after that
 )
 
 const canFork = true
@@ -56,6 +54,7 @@ type zygote struct {
 	children map[uint64]*forkedProcess
 	retired  bool
 	idle     *time.Timer
+	ahead    reserve
 }
 
 // newZygote starts a process, has it import the modules and waits until it stands.
@@ -224,8 +223,8 @@ func (z *zygote) hear(f frame) error {
 	return nil
 }
 
-// fork makes an instance.
-func (z *zygote) fork(b birth) (*forkedProcess, error) {
+// fork makes a process in a cradle, which waits there to be told what it is.
+func (z *zygote) fork(c *cradle) (*forkedProcess, error) {
 	child := &forkedProcess{zygote: z, born: make(chan struct{}), over: make(chan struct{})}
 	z.mu.Lock()
 	if z.retired {
@@ -237,9 +236,8 @@ func (z *zygote) fork(b birth) (*forkedProcess, error) {
 	z.children[child.id] = child
 	z.mu.Unlock()
 
-	payload := strings.Join(append([]string{b.spec.Dir, b.spec.Script, strings.Join(b.group.files(), "\n")}, b.environ()...), "\x00")
-	rights := unix.UnixRights(int(b.ends[0].Fd()), int(b.ends[1].Fd()), int(b.ends[2].Fd()))
-	if err := z.send(kindFork, child.id, []byte(payload), rights); err != nil {
+	rights := unix.UnixRights(int(c.ends[0].Fd()), int(c.ends[1].Fd()), int(c.ends[2].Fd()))
+	if err := z.send(kindFork, child.id, []byte(c.mark), rights); err != nil {
 		z.forget(child.id)
 		z.retire()
 		return nil, err
@@ -251,7 +249,16 @@ func (z *zygote) fork(b birth) (*forkedProcess, error) {
 	case <-timer.C:
 		child.refuse(fmt.Errorf("no answer in %v", forkTime))
 	}
-	return child, child.err()
+	if err := child.err(); err != nil {
+		return nil, err
+	}
+	if err := c.group.join(child.pid()); err != nil { // the kernel takes some ms for it, in which the process gets ready
+		signalGroup(child.pid(), syscall.SIGKILL)
+		child.wait()
+		child.reap()
+		return nil, err
+	}
+	return child, nil
 }
 
 // send writes one frame, with descriptors if there are any.
@@ -279,7 +286,7 @@ func (z *zygote) forget(id uint64) {
 
 // rest ends a zygote without instances, now or some time later. The caller holds mu.
 func (z *zygote) rest() {
-	if len(z.children) > 0 {
+	if !z.alone() {
 		return
 	}
 	if z.retired {
@@ -297,7 +304,7 @@ func (z *zygote) rest() {
 func (z *zygote) expire() {
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	if len(z.children) == 0 {
+	if z.alone() {
 		z.retired = true
 		z.rest()
 	}
@@ -308,6 +315,7 @@ func (z *zygote) retire() {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	z.retired = true
+	z.dropSpare()
 	z.rest()
 }
 

@@ -5,6 +5,8 @@ package process
 import (
 	"context"
 	"errors"
+
+	"lapis/worker"
 )
 
 const canFork = false
@@ -16,7 +18,9 @@ func (r *Runtime) newZygote(context.Context, *family, []string) (*zygote, error)
 	return nil, errors.New("it needs Linux")
 }
 
-func (*zygote) fork(birth) (proc, error)               { return nil, errors.New("it needs Linux") }
+func (*zygote) fork(*cradle) (proc, error)             { return nil, errors.New("it needs Linux") }
+func (*zygote) takeSpare(worker.Spec) (*cradle, proc)  { return nil, nil }
+func (*zygote) expect(worker.Limits)                   {}
 func (*zygote) retire()                                {}
 func (*zygote) kill()                                  {}
 func (*zygote) fruitless() bool                        { return true }

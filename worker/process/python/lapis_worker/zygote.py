@@ -23,6 +23,7 @@ import signal
 import socket
 import struct
 import sys
+import threading
 import time
 import traceback
 from typing import Any, Callable
@@ -31,6 +32,7 @@ from . import imports
 
 IMPORT, FORK, REAP = 32, 33, 34
 STANDING, UNFIT, FORKED, REFUSED, ENDED = 40, 41, 42, 43, 44
+BECOME = 24
 
 _HEADER = struct.Struct(">IBQ")
 _SET_DEATH_SIGNAL = 1
@@ -153,8 +155,8 @@ class Zygote:
                 if kind == REAP:
                     self._reap(number)
                 elif kind == FORK:
-                    fields = payload.split(b"\0")
-                    if self._fork(number, fields, descriptors):
+                    fields = self._fork(number, payload, descriptors)
+                    if fields is not None:
                         return os.fsdecode(fields[0]), os.fsdecode(fields[1])
 
     def _tell_ends(self) -> None:
@@ -172,8 +174,8 @@ class Zygote:
                 del self.children[pid]
                 os.waitpid(pid, 0)
 
-    def _fork(self, number: int, fields: list[bytes], descriptors: list[int]) -> bool:
-        """Return True in the instance."""
+    def _fork(self, number: int, mark: bytes, descriptors: list[int]) -> list[bytes] | None:
+        """Return, in the instance only, what it is: app root, script, and the environment."""
         try:
             if len(descriptors) < 3:
                 raise OSError(errno.EBADF, "no descriptors came")
@@ -186,12 +188,14 @@ class Zygote:
             pid = -1
         if pid == 0:
             try:
-                self._become(me, fields, descriptors)
+                self._part(me, mark, descriptors)
+                fields = _told()
+                self._become(fields)
             except BaseException:
                 traceback.print_exc()
                 sys.stderr.flush()
                 os._exit(1)
-            return True
+            return fields
         for fd in descriptors:
             os.close(fd)
         if pid > 0:
@@ -199,10 +203,10 @@ class Zygote:
                 os.setpgid(pid, pid)
             self.children[pid] = (number, False)
             self.link.send(FORKED, number, {"pid": pid})
-        return False
+        return None
 
-    def _become(self, parent: int, fields: list[bytes], descriptors: list[int]) -> None:
-        """Make a process of what was a copy: what it belongs to, what it holds, what it sees."""
+    def _part(self, parent: int, mark: bytes, descriptors: list[int]) -> None:
+        """Make a process of what was a copy: what it belongs to, and what it holds."""
         os.setpgid(0, 0)
         if self._libc.prctl(_SET_DEATH_SIGNAL, int(signal.SIGKILL), 0, 0, 0) or os.getppid() != parent:
             os._exit(1)
@@ -213,21 +217,57 @@ class Zygote:
         for source, target in ((data, 3), (control, 4), (console, 1), (console, 2)):
             os.dup2(source, target)
         os.closerange(AWAY, max(data, control, console) + 1)  # the supervisor's socket and ours are among them
-        root, script, groups = fields[0], fields[1], fields[2]
-        for group in groups.split(b"\n") if groups else ():
-            with open(group, "wb", buffering=0) as file:
-                file.write(b"0")
-        _environ(fields[3:], self.added)
-        self._mark.write(os.environ.get("LAPIS_INSTANCE", ""))
+        self._mark.write(mark)
+        assert self.shelf is not None
+        _reseed(self.shelf.loaded)
+        os.environ.clear()
+        os.environ.update(self.added)
+        _rehearse()
+
+    def _become(self, fields: list[bytes]) -> None:
+        """Make an instance of the process: what it sees."""
+        root, script = map(os.fsdecode, fields[:2])
+        for entry in fields[2:]:
+            name, _, value = entry.partition(b"=")
+            if name:
+                os.environb[name] = value
         os.chdir(root)
-        program = [sys.executable, _boot(), os.fsdecode(root), os.fsdecode(script)]
+        program = [sys.executable, _boot(), root, script]
         if hasattr(sys, "orig_argv"):
             sys.orig_argv[:] = program
         _Again.program, _Again.environ = program, dict(os.environ)
         assert self.shelf is not None
-        _reseed(self.shelf.loaded)
         self.shelf.show_only([os.getcwd(), os.environ.get("AZUREML_MODEL_DIR", "")])
         gc.enable()
+
+
+def _told() -> list[bytes]:
+    """Wait to be told what to be. Without a supervisor there is nothing to live for."""
+    length, kind, _ = _HEADER.unpack(_exactly(_HEADER.size))
+    fields = _exactly(length).split(b"\0")
+    if kind != BECOME or len(fields) < 2:
+        raise ValueError(f"kind {kind} with {len(fields)} fields")
+    os.write(4, _HEADER.pack(0, BECOME, 0))
+    return fields
+
+
+def _exactly(size: int) -> bytes:
+    """Read from the control socket, which is not to lose a byte of what comes after."""
+    parts = []
+    while size:
+        part = os.read(4, size)
+        if not part:
+            os._exit(0)
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+def _rehearse() -> None:
+    """Do once what each start does, so that its pages are this process's own before anybody waits for it."""
+    thread = threading.Thread(target=threads, name="lapis-rehearsal")
+    thread.start()
+    thread.join()
 
 
 class _Mark:
@@ -244,10 +284,10 @@ class _Mark:
         if not self._place or ctypes.string_at(self._place) != mark.encode():
             raise Unfit("", "its environment cannot be found in memory")
 
-    def write(self, mark: str) -> None:
+    def write(self, mark: bytes) -> None:
         if len(mark) != self._size:
             raise ValueError("marks differ in length")
-        ctypes.memmove(self._place, mark.encode(), self._size)
+        ctypes.memmove(self._place, mark, self._size)
 
 
 class _Again:
@@ -372,16 +412,6 @@ def _drain(fd: int) -> None:
     with contextlib.suppress(BlockingIOError):
         while os.read(fd, 4096):
             pass
-
-
-def _environ(entries: list[bytes], added: dict[str, str]) -> None:
-    """Replace the environment, both Python's and C's. What packages have added when they were imported stays."""
-    os.environ.clear()
-    os.environ.update(added)
-    for entry in entries:
-        name, _, value = entry.partition(b"=")
-        if name:
-            os.environb[name] = value
 
 
 def _boot() -> str:
