@@ -2,6 +2,8 @@ package main
 
 import (
 	"errors"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -81,5 +83,28 @@ func TestKilobytesOfProc(t *testing.T) {
 	got := kilobytes("0040-7fff ---p 0000 00:00 0  [rollup]\nRss:               1000 kB\nPss_Dirty:  8 kB\nPss: 500 kB\n")
 	if got["Rss"] != 1024 || got["Pss"] != 512 {
 		t.Error(got)
+	}
+}
+
+func TestFootprintHasWhatAProcessHasStarted(t *testing.T) {
+	before, err := footprint(os.Getpid())
+	if err != nil || before.platform == 0 || before.tables == 0 {
+		t.Fatalf("%+v, %v", before, err)
+	}
+	child := exec.Command("cat")
+	in, err := child.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := child.Start(); err != nil {
+		t.Skip(err)
+	}
+	after, err := footprint(os.Getpid())
+	if err != nil || after.workers <= before.workers || after.tables <= before.tables {
+		t.Errorf("before %+v, with a child %+v, %v", before, after, err)
+	}
+	in.Close()
+	if err := child.Wait(); err != nil {
+		t.Error(err)
 	}
 }
