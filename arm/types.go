@@ -1,7 +1,6 @@
 package arm
 
 import (
-	"context"
 	"fmt"
 	"maps"
 	"net/http"
@@ -108,17 +107,22 @@ func (f *Face) list(typ *resource.Type) func(*Request) (Answer, error) {
 		if err := f.checkScope(r, typ.FreeParent); err != nil {
 			return Answer{}, err
 		}
-		query := func(ctx context.Context, parent armid.ID, _ url.Values) ([]resource.Resource, error) {
-			return f.Tree.List(ctx, typ.Name, parent)
-		}
 		if typ.Query != nil {
-			query = typ.Query
+			found, err := typ.Query(r.Context(), r.ID, r.Params)
+			if err != nil {
+				return Answer{}, err
+			}
+			return f.page(r, found)
 		}
-		found, err := query(r.Context(), r.ID, r.Params)
+		top, err := topOf(r)
 		if err != nil {
 			return Answer{}, err
 		}
-		return f.page(r, found)
+		found, err := f.Tree.ListPage(r.Context(), typ.Name, r.ID, skipToken(r), top+1) // one more tells whether there is a next page
+		if err != nil {
+			return Answer{}, err
+		}
+		return f.pageOf(r, found, top)
 	}
 }
 
@@ -139,18 +143,27 @@ func (f *Face) checkScope(r *Request, freeParent bool) error {
 	return err
 }
 
-// page renders a slice of a list, with a link to the next. $skiptoken is the key
-// of the last resource shown; one that is gone begins again at the first.
+// skipToken is where a list goes on: the key of the last resource shown.
+func skipToken(r *Request) string { return strings.ToLower(param(r, "$skiptoken")) }
+
+// page renders a slice of a whole list, with a link to the next. Where the last
+// resource shown is gone, it begins again at the first.
 func (f *Face) page(r *Request, found []resource.Resource) (Answer, error) {
 	top, err := topOf(r)
 	if err != nil {
 		return Answer{}, err
 	}
-	after := strings.ToLower(param(r, "$skiptoken"))
+	after := skipToken(r)
 	last := slices.IndexFunc(found, func(res resource.Resource) bool { return res.ID.Key() == after })
+	return f.pageOf(r, found[last+1:], top)
+}
+
+// pageOf renders the first of what was found, with a link to the next page if
+// that is not all.
+func (f *Face) pageOf(r *Request, found []resource.Resource, top int) (Answer, error) {
 	shown := []resource.Shown{}
 	next := ""
-	for _, res := range found[last+1:] {
+	for _, res := range found {
 		if len(shown) == top {
 			next = f.nextLink(r, strings.ToLower(shown[len(shown)-1].ID))
 			break

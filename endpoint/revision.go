@@ -106,6 +106,11 @@ func (s *Service) load(ctx context.Context, d resource.Resource) (*plan, error) 
 	if err != nil {
 		return nil, err
 	}
+	return s.loadIn(ep, d)
+}
+
+// loadIn is load where the endpoint's record is at hand.
+func (s *Service) loadIn(ep, d resource.Resource) (*plan, error) {
 	p := &plan{endpoint: ep, deployment: d}
 	if err := d.Decode(&p.spec); err != nil {
 		return nil, err
@@ -115,6 +120,7 @@ func (s *Service) load(ctx context.Context, d resource.Resource) (*plan, error) 
 			return nil, err
 		}
 	}
+	var err error
 	p.principals, err = s.identityOf(ep)
 	return p, err
 }
@@ -122,7 +128,16 @@ func (s *Service) load(ctx context.Context, d resource.Resource) (*plan, error) 
 // recall reads the plan of the revision that a deployment's record names. What
 // instances do not see may have changed since it was made.
 func (s *Service) recall(ctx context.Context, d resource.Resource) (*plan, error) {
-	p, err := s.load(ctx, d)
+	ep, err := s.Tree.Get(ctx, d.ID.Parent())
+	if err != nil {
+		return nil, err
+	}
+	return s.recallIn(ep, d)
+}
+
+// recallIn is recall where the endpoint's record is at hand.
+func (s *Service) recallIn(ep, d resource.Resource) (*plan, error) {
+	p, err := s.loadIn(ep, d)
 	if err == nil && p.Spec != nil {
 		spec := *p.Spec
 		spec.Scale, spec.Properties, spec.Description = p.spec.Scale, p.spec.Properties, p.spec.Description

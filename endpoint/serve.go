@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"lapis/armid"
 	"lapis/fault"
 	"lapis/operation"
@@ -191,26 +193,36 @@ func (s *Service) Resume(ctx context.Context) error {
 		return err
 	}
 	s.sweep(endpoints)
+	several, ctx := errgroup.WithContext(ctx) // most of it is waiting for the disk
+	several.SetLimit(resuming)
 	for _, ep := range endpoints {
-		deployments, err := s.Tree.List(ctx, DeploymentType, ep.ID)
-		if err != nil {
-			return err
+		several.Go(func() error { return s.resume(ctx, ep) })
+	}
+	return several.Wait()
+}
+
+// resuming is how many endpoints are opened at a time after a restart.
+const resuming = 4
+
+func (s *Service) resume(ctx context.Context, ep resource.Resource) error {
+	deployments, err := s.Tree.List(ctx, DeploymentType, ep.ID)
+	if err != nil {
+		return err
+	}
+	for _, d := range deployments {
+		if err := s.comeBack(ctx, ep, d); err != nil {
+			s.Log.Warn("a deployment does not come back", "deployment", d.ID.String(), "error", err)
 		}
-		for _, d := range deployments {
-			if err := s.comeBack(ctx, ep, d); err != nil {
-				s.Log.Warn("a deployment does not come back", "deployment", d.ID.String(), "error", err)
-			}
-		}
-		if err := s.publish(ctx, ep.ID); err != nil {
-			return fmt.Errorf("opening the endpoint %s: %w", ep.ID.Name(), err)
-		}
+	}
+	if err := s.publish(ctx, ep.ID); err != nil {
+		return fmt.Errorf("opening the endpoint %s: %w", ep.ID.Name(), err)
 	}
 	return nil
 }
 
 // comeBack puts what served behind its endpoint's address again.
 func (s *Service) comeBack(ctx context.Context, ep, d resource.Resource) error {
-	p, err := s.recall(ctx, d)
+	p, err := s.recallIn(ep, d)
 	if err != nil || p.Revision == "" {
 		return err
 	}
@@ -278,9 +290,12 @@ func (s *Service) sweep(endpoints []resource.Resource) {
 	if err != nil {
 		return
 	}
+	known := make(map[string]bool, len(endpoints))
+	for _, ep := range endpoints {
+		known[ep.UID] = true
+	}
 	for _, entry := range entries {
-		known := slices.ContainsFunc(endpoints, func(ep resource.Resource) bool { return ep.UID == entry.Name() })
-		if known {
+		if known[entry.Name()] {
 			continue
 		}
 		if err := os.RemoveAll(s.Dir + string(os.PathSeparator) + entry.Name()); err != nil {

@@ -106,9 +106,27 @@ func (t *Tree) List(ctx context.Context, typeName string, under armid.ID) ([]Res
 	if typ.Virtual != nil {
 		return typ.Virtual.List(ctx, under)
 	}
+	return t.list(ctx, typ, under, "", 0)
+}
+
+// ListPage is List of at most limit resources, those that follow the one with
+// the key after. It reads no others, so that the pages of a long list cost no
+// more than its items. Of a virtual type it returns all that follow.
+func (t *Tree) ListPage(ctx context.Context, typeName string, under armid.ID, after string, limit int) ([]Resource, error) {
+	typ := t.types[strings.ToLower(typeName)]
+	if typ != nil && typ.Virtual == nil {
+		return t.list(ctx, typ, under, after, limit)
+	}
+	found, err := t.List(ctx, typeName, under)
+	last := slices.IndexFunc(found, func(r Resource) bool { return r.ID.Key() == after })
+	return found[last+1:], err
+}
+
+func (t *Tree) list(ctx context.Context, typ *Type, under armid.ID, after string, limit int) ([]Resource, error) {
 	var found []Resource
 	err := t.Store.View(ctx, func(tx store.Reader) error {
-		entries, err := tableOf(typ.Name).List(tx, prefix(under), "", 0)
+		entries, err := tableOf(typ.Name).List(tx, prefix(under), after, limit)
+		found = make([]Resource, 0, len(entries))
 		for _, e := range entries {
 			e.Value.Version = e.Version
 			found = append(found, e.Value)
