@@ -110,7 +110,7 @@ func (s *Server) openFaces(context.Context) error {
 		egress = gateway.EgressDeny
 	}
 	s.gate = gateway.New(gateway.Config{
-		Face: s.faces.of, CA: s.ca, Egress: egress, Upstream: gateway.UpstreamFromEnvironment(), Log: s.cfg.Log,
+		Face: s.faces.of, Quick: s.scores, CA: s.ca, Egress: egress, Upstream: gateway.UpstreamFromEnvironment(), Log: s.cfg.Log,
 		Plain: map[string]http.Handler{metricsPath: s.arm},
 	})
 	return nil
@@ -133,19 +133,28 @@ func (s *Server) nameFaces(data, images, entrance, people http.Handler) {
 		suffix: []suffixFace{
 			{".blob.core.windows.net", data}, {".blob.core." + own, data},
 			{".azurecr.io", images}, {".azurecr." + own, images},
-			{scoringDomain, s.tracing.Scoring(s.front)}, {".inference.ml." + own, s.tracing.Scoring(s.ownScoring())},
+			{scoringDomain, s.tracing.Scoring(s.front)}, {ownScoringDomain + own, s.tracing.Scoring(s.ownScoring())},
 		},
 	}
 }
 
-// scoringDomain ends the names under which endpoints are scored.
-const scoringDomain = ".inference.ml.azure.com"
+// What ends the names under which endpoints are scored, and the platform's own
+// of those before its suffix.
+const (
+	scoringDomain    = ".inference.ml.azure.com"
+	ownScoringDomain = ".inference.ml."
+)
+
+// scores tells the hosts of endpoints.
+func (s *Server) scores(host string) bool {
+	return strings.HasSuffix(host, scoringDomain) || strings.HasSuffix(host, ownScoringDomain+s.cfg.Suffix)
+}
 
 // ownScoring answers scoring under the platform's own names: the front knows
 // endpoints by Azure's.
 func (s *Server) ownScoring() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		name, _, _ := strings.Cut(r.Host, ".inference.ml.")
+		name, _, _ := strings.Cut(r.Host, ownScoringDomain)
 		known := r.Clone(r.Context())
 		known.Host = name + scoringDomain
 		s.front.ServeHTTP(w, known)

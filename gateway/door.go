@@ -11,22 +11,26 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"lapis/http1"
 )
 
 // door is what runs for one listener:
 //
-//	accept → first byte ┬ 0x16: TLS handshake ─────────────→ secure server → face
+//	accept → first byte ┬ 0x16: TLS handshake ─────────────→ secure or quick server → face
 //	                    └ else: plain server ┬ CONNECT, ours → TLS handshake ↗
 //	                                         ├ CONNECT, passes out → tunnel
 //	                                         └ GET http://... → forwarded
 //
-// Both servers are stock http.Servers over listeners that hand on connections.
+// The plain and the secure server are stock http.Servers over listeners that
+// hand on connections; the quick one has HTTP/1 of the hosts that are [Config.Quick].
 type door struct {
 	gateway       *Gateway
 	listener      net.Listener
 	ctx           context.Context
 	cancel        context.CancelFunc
 	plain, secure *http.Server
+	quick         *http1.Server
 	toPlain       *handover
 	toSecure      *handover
 	tls           *tls.Config
@@ -49,6 +53,9 @@ func newDoor(ctx context.Context, g *Gateway, l net.Listener) *door {
 	d.ctx, d.cancel = context.WithCancel(ctx)
 	d.plain = d.server(http.HandlerFunc(d.servePlain))
 	d.secure = d.server(http.HandlerFunc(d.serveSecure))
+	d.quick = &http1.Server{
+		Handler: http.HandlerFunc(d.serveSecure), HeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeader: maxHeader, Log: g.log,
+	}
 	d.tls = &tls.Config{
 		MinVersion:         tls.VersionTLS12,
 		NextProtos:         []string{"h2", "http/1.1"},
@@ -172,6 +179,10 @@ func (d *door) handshake(c *conn) {
 		return
 	}
 	c.tls, c.strict = &state, newStrict(secured, c)
+	if d.gateway.quick(c.asked) {
+		d.quick.ServeConn(withConn(d.ctx, c.strict), c.strict)
+		return
+	}
 	d.toSecure.push(c.strict)
 }
 
@@ -205,8 +216,9 @@ func (d *door) shutdown(ctx context.Context) (err error) {
 		// A server would wait five seconds for the first request of these.
 		d.closeConns(func(c *conn) bool { return c.fresh.Load() })
 		err = d.secure.Shutdown(ctx)
-		err = errors.Join(err, d.plain.Shutdown(ctx))
+		err = errors.Join(err, d.plain.Shutdown(ctx), d.quick.Shutdown(ctx))
 		if err != nil {
+			d.quick.Close()
 			_ = errors.Join(d.secure.Close(), d.plain.Close())
 		}
 		d.cancel()

@@ -27,6 +27,9 @@ type Config struct {
 	// Face gives the handler that answers a host name (lower-case, no port).
 	// "localhost" is asked for TLS without a server name.
 	Face func(host string) (http.Handler, bool)
+	// Quick tells hosts whose requests are many, small and answered soon: over
+	// HTTP/1 they are served by package http1. nil means none.
+	Quick func(host string) bool
 	// AzureName tells names that never pass out, even if no face answers them.
 	// nil means [DefaultAzureName].
 	AzureName func(host string) bool
@@ -51,6 +54,7 @@ type Config struct {
 // Gateway serves the port. Make it with [New].
 type Gateway struct {
 	rules
+	quick        func(host string) bool
 	ca           *CA
 	egressRemote bool
 	log          *slog.Logger
@@ -66,6 +70,7 @@ type Gateway struct {
 func New(cfg Config) *Gateway {
 	g := &Gateway{
 		rules:        rules{cfg.Face, cfg.AzureName, cfg.Egress},
+		quick:        cfg.Quick,
 		ca:           cfg.CA,
 		egressRemote: cfg.EgressRemote,
 		log:          cfg.Log,
@@ -74,6 +79,9 @@ func New(cfg Config) *Gateway {
 	}
 	if g.face == nil {
 		g.face = func(string) (http.Handler, bool) { return nil, false }
+	}
+	if g.quick == nil {
+		g.quick = func(string) bool { return false }
 	}
 	if g.azure == nil {
 		g.azure = DefaultAzureName

@@ -8,14 +8,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"runtime/pprof"
-	"time"
 
 	"lapis/fault"
 	"lapis/heap"
+	"lapis/http1"
 	"lapis/logline"
 	"lapis/scoring"
 	"lapis/telemetry"
@@ -84,12 +83,19 @@ func serve(ctx context.Context, dir, python, profile string) error {
 		return err
 	}
 	fmt.Println(listener.Addr())
-	server := &http.Server{Handler: front, ReadHeaderTimeout: 10 * time.Second}
-	context.AfterFunc(ctx, func() { server.Close() })
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		return err
+	server := &http1.Server{Handler: front} // as the gateway has it for scoring hosts
+	context.AfterFunc(ctx, func() { listener.Close() })
+	for {
+		conn, err := listener.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			server.Close()
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		go server.ServeConn(ctx, conn)
 	}
-	return nil
 }
 
 func authorize(_ context.Context, bearer string) error {
