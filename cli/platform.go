@@ -21,6 +21,7 @@ import (
 	"lapis/client"
 	"lapis/heap"
 	"lapis/logline"
+	"lapis/processors"
 )
 
 // platform has the verbs that az does not.
@@ -106,6 +107,7 @@ func (p *platform) up() *cobra.Command {
 			fmt.Fprintf(p.Stdout, "lapis is ready at %s, data in %s\nin another terminal: eval \"$(lapis env%s)\"\n", info.Proxy, o.DataDir, p.dataFlag())
 		}
 		heap.Floor(heapFloor)
+		processors.LeaveOne()
 		return p.hooks.Up(ctx, o)
 	}))
 	build.add(cmd)

@@ -16,6 +16,7 @@ import (
 	"lapis/heap"
 	"lapis/http1"
 	"lapis/logline"
+	"lapis/processors"
 	"lapis/scoring"
 	"lapis/telemetry"
 	"lapis/worker"
@@ -43,7 +44,8 @@ func serve(ctx context.Context, dir, python, profile string) error {
 		}
 		defer pprof.StopCPUProfile()
 	}
-	heap.Floor(32 << 20) // as `lapis up`
+	heap.Floor(32 << 20) // as `lapis up`, and so the next line
+	processors.LeaveOne()
 	runtime, err := workerprocess.New(workerprocess.Config{Dir: filepath.Join(dir, "workers")})
 	if err != nil {
 		return err
