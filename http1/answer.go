@@ -122,8 +122,8 @@ func (a *answer) readOn() {
 	switch {
 	case a.body.ended.Load() || a.last:
 		return
-	case a.body.expected: // and it was not asked to send
-		a.last = true
+	case a.body.expected: // and it was not asked to send; now it is too late for that
+		a.body.expected, a.last = false, true
 		return
 	}
 	a.conn.source.deadline = time.Now().Add(time.Second)

@@ -279,6 +279,19 @@ func TestClientThatWaitsForContinueIsAskedToSend(t *testing.T) {
 	}
 }
 
+func TestAnswerThatHasBegunIsNotInterruptedByContinue(t *testing.T) {
+	conn := serve(t, &Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", "3")
+		_ = http.NewResponseController(w).Flush()
+		_, _ = io.CopyN(io.Discard, r.Body, 1)
+		_, _ = io.WriteString(w, "end")
+	})})
+	send(conn, "POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\nbody")
+	if _, body := receive(t, bufio.NewReader(conn), "POST"); body != "end" {
+		t.Errorf("got %q", body)
+	}
+}
+
 func TestHeadAndEmptyAnswersHaveNoBody(t *testing.T) {
 	conn := serve(t, &Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/empty" {
