@@ -202,7 +202,7 @@ func (s *Service) Resume(ctx context.Context) error {
 }
 
 // resuming is how many endpoints are opened at a time after a restart.
-const resuming = 4
+const resuming = 2
 
 func (s *Service) resume(ctx context.Context, ep resource.Resource) error {
 	deployments, err := s.Tree.List(ctx, DeploymentType, ep.ID)

@@ -48,7 +48,12 @@ func (s *Service) Assign(ctx context.Context, req AssignRequest) (a Assignment, 
 	err = s.update(ctx, func(tx store.Tx) (err error) {
 		a, created, err = s.put(tx, wanted)
 		return err
-	}, func(snap *Snapshot) *Snapshot { return snap.withAssignment(a) })
+	}, func(snap *Snapshot) *Snapshot {
+		if created {
+			s.places.Load().add(&a)
+		}
+		return snap.withAssignment(a)
+	})
 	if err != nil {
 		return Assignment{}, false, err
 	}
@@ -289,6 +294,7 @@ func (s *Service) Unassign(ctx context.Context, scope armid.ID, name string) (a 
 		if !found {
 			return snap
 		}
+		s.places.Load().remove(&a)
 		return snap.without(a)
 	})
 	if err != nil || !found {
@@ -308,7 +314,7 @@ func (s *Service) RemoveScope(ctx context.Context, scope armid.ID) error {
 	var gone []Assignment
 	return s.update(ctx, func(tx store.Tx) error {
 		gone = nil
-		for g := range s.Snapshot().all {
+		for g := range s.Snapshot().grantsOf(s.places.Load().below(scope)) {
 			a := *g.assignment
 			if !scope.Contains(a.Scope) {
 				continue
@@ -324,6 +330,7 @@ func (s *Service) RemoveScope(ctx context.Context, scope armid.ID) error {
 		return nil
 	}, func(snap *Snapshot) *Snapshot {
 		for _, a := range gone {
+			s.places.Load().remove(&a)
 			snap = snap.without(a)
 		}
 		return snap

@@ -1,6 +1,7 @@
 package rbac
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -10,7 +11,7 @@ import (
 
 // Get returns the assignment of that name at that scope.
 func (s *Service) Get(scope armid.ID, name string) (Assignment, error) {
-	for g := range s.Snapshot().all {
+	for g := range s.Snapshot().grantsOf(s.places.Load().above(scope)) {
 		if strings.EqualFold(g.assignment.Name, name) && g.assignment.Scope.Equal(scope) {
 			return *g.assignment, nil
 		}
@@ -22,13 +23,16 @@ func (s *Service) Get(scope armid.ID, name string) (Assignment, error) {
 // inherited from above and, without Filter.AtScope, those below. Widest scope
 // first, then by name.
 func (s *Service) Assignments(scope armid.ID, f Filter) []Assignment {
-	holders := f.principals(s.cfg.GroupsOf)
+	var holders []string
+	var known bool
+	if asked := f.principals(s.cfg.GroupsOf); asked != nil {
+		holders, known = slices.Collect(maps.Keys(asked)), true
+	} else if f.AtScope {
+		holders, known = s.places.Load().above(scope)
+	}
 	found := []Assignment{}
-	for g := range s.Snapshot().all {
+	for g := range s.Snapshot().grantsOf(holders, known) {
 		a := g.assignment
-		if holders != nil && !holders[strings.ToLower(a.PrincipalID)] {
-			continue
-		}
 		if a.Scope.Contains(scope) || !f.AtScope && scope.Contains(a.Scope) {
 			found = append(found, *a)
 		}

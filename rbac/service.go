@@ -40,8 +40,9 @@ type Config struct {
 type Service struct {
 	cfg      Config
 	snapshot atomic.Pointer[Snapshot]
-	mu       sync.Mutex // one change at a time: commit, then swap
-	stale    bool       // a commit's outcome is unknown; read the store again first
+	places   atomic.Pointer[places] // changed before the snapshot is swapped
+	mu       sync.Mutex             // one change at a time: commit, then swap
+	stale    bool                   // a commit's outcome is unknown; read the store again first
 }
 
 // Tables of the store.
@@ -113,6 +114,7 @@ func (s *Service) reload(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reading role assignments: %w", err)
 	}
+	s.places.Store(newPlaces(assignments))
 	s.snapshot.Store(NewSnapshot(custom, assignments, gone))
 	return nil
 }
