@@ -79,6 +79,7 @@ func (s *Server) openData(ctx context.Context) error {
 	s.accounts = storageaccount.New(storageaccount.Config{
 		Tree: s.tree, Sealer: s.sealer, Rand: s.cfg.Rand, Containers: accountContainers{s},
 	})
+	s.onClose(s.accounts.Close)
 	s.registries, err = registry.New(ctx, registry.Config{
 		Store: s.store, Content: s.content, Sealer: s.sealer, Log: s.cfg.Log, Now: s.cfg.Now, Rand: s.cfg.Rand,
 	})

@@ -62,6 +62,9 @@ func (n Names) Release(ctx context.Context, name string, id armid.ID) error {
 	})
 }
 
+// Watch is [Tree.Watch] for who has which name.
+func (n Names) Watch(fn func()) (stop func()) { return n.tree.Store.Watch(n.table.Name, fn) }
+
 // Find returns the resource that has a name; a claim without a resource is NotFound.
 func (n Names) Find(ctx context.Context, name string) (Resource, error) {
 	holder, err := n.holder(ctx, name)

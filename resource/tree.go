@@ -136,6 +136,12 @@ func (t *Tree) list(ctx context.Context, typ *Type, under armid.ID, after string
 	return found, err
 }
 
+// Watch calls fn after each change of a resource of the type, before the call
+// that made the change returns. fn must be quick. The returned function ends it.
+func (t *Tree) Watch(typeName string, fn func()) (stop func()) {
+	return t.Store.Watch(tableOf(typeName).Name, fn)
+}
+
 // Modify changes a resource's record outside a client's PUT, in one
 // transaction. change may run more than once.
 func (t *Tree) Modify(ctx context.Context, id armid.ID, change func(r *Resource) error) error {

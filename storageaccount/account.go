@@ -47,10 +47,25 @@ type Config struct {
 }
 
 // Service keeps the accounts.
-type Service struct{ Config }
+type Service struct {
+	Config
+	opened opened
+	stop   []func()
+}
 
 // New returns the service; register its Types in the tree.
-func New(cfg Config) *Service { return &Service{Config: cfg} }
+func New(cfg Config) *Service {
+	s := &Service{Config: cfg}
+	s.stop = []func(){cfg.Tree.Watch(TypeName, s.opened.forget), s.names().Watch(s.opened.forget)}
+	return s
+}
+
+// Close ends the watch on the store.
+func (s *Service) Close() {
+	for _, stop := range s.stop {
+		stop()
+	}
+}
 
 // private is what an account's record keeps to itself.
 type private struct {
@@ -64,8 +79,13 @@ type key struct {
 	Created time.Time `json:"created"`
 }
 
-// Find returns an account by its name.
+// Find returns an account by its name. A change of the account is seen by every
+// Find that begins after the call that made it has returned.
 func (s *Service) Find(ctx context.Context, name string) (Account, error) {
+	a, changes, ok := s.opened.get(name)
+	if ok {
+		return a, nil
+	}
 	r, err := s.names().Find(ctx, name)
 	if fault.Is(err, fault.NotFound) {
 		return Account{}, noAccount(name)
@@ -73,7 +93,10 @@ func (s *Service) Find(ctx context.Context, name string) (Account, error) {
 	if err != nil {
 		return Account{}, err
 	}
-	return s.account(r)
+	if a, err = s.account(r); err == nil {
+		s.opened.keep(name, a, changes)
+	}
+	return a, err
 }
 
 func noAccount(name string) error {
