@@ -255,7 +255,7 @@ func (f *Front) serve(w http.ResponseWriter, r *http.Request, event *Event) erro
 	event.RequestBytes = len(body)
 	request := &worker.Request{
 		ID: event.RequestID, Method: r.Method, Path: r.URL.Path, RawQuery: r.URL.RawQuery,
-		Header: workerHeader(r, event.ClientRequestID), Body: body,
+		Host: r.Host, Header: workerHeader(r.Header, event.ClientRequestID), Body: body,
 	}
 	copied := f.mirror(endpoint, r.Header, request)
 	result, err := f.score(r, pool, request, event)

@@ -5,13 +5,17 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"lapis/fault"
+	"lapis/worker"
 )
 
 const articleLike = `
@@ -289,8 +293,38 @@ func FuzzHeaders(f *testing.F) {
 		if len(got) > 40 || !strings.HasPrefix(id, got) || strings.ContainsAny(got, " \r\n\x00/") {
 			t.Errorf("%q gave %q", id, got)
 		}
-		if out := workerHeader(&http.Request{Header: header}, got); out.Get("Authorization") != "" {
-			t.Error("the credential goes to the script")
+		if out := workerHeader(header, got); out.Get(headerClientRequestID) != got {
+			t.Errorf("the script gets the id %q, not %q", out.Get(headerClientRequestID), got)
 		}
 	})
+}
+
+func TestScriptSeesNothingOfCredentialsAndConnections(t *testing.T) {
+	for name, c := range map[string]struct{ sent, want http.Header }{
+		"plain": {
+			http.Header{"Accept": {"*/*"}, "Authorization": {"Bearer k"}, "X-Request-Id": {"theirs"}, "Connection": {"keep-alive"}, "Te": {"trailers"}},
+			http.Header{"Accept": {"*/*"}, "Host": {"h"}},
+		},
+		"named by the connection": {
+			http.Header{"Connection": {"close, x-private", "Other"}, "X-Private": {"1"}, "Other": {"2"}, "Kept": {"3"}, "Host": {"x"}},
+			http.Header{"Kept": {"3"}, "Host": {"h"}},
+		},
+		"no id":       {http.Header{headerClientRequestID: {"a b"}}, http.Header{"Host": {"h"}}},
+		"empty id":    {http.Header{headerClientRequestID: {""}}, http.Header{"Host": {"h"}}},
+		"good id":     {http.Header{headerClientRequestID: {"a-b"}}, http.Header{headerClientRequestID: {"a-b"}, "Host": {"h"}}},
+		"several ids": {http.Header{headerClientRequestID: {"a", "b"}}, http.Header{headerClientRequestID: {"a"}, "Host": {"h"}}},
+		"named id": {
+			http.Header{headerClientRequestID: {"a"}, "Connection": {headerClientRequestID}},
+			http.Header{headerClientRequestID: {"a"}, "Host": {"h"}},
+		},
+	} {
+		before := c.sent.Clone()
+		r := worker.Request{Host: "h", Header: workerHeader(c.sent, clientRequestID(c.sent))}
+		if diff := cmp.Diff(c.want, http.Header(maps.Collect(r.Visible()))); diff != "" {
+			t.Errorf("%s: -want +got\n%s", name, diff)
+		}
+		if diff := cmp.Diff(before, c.sent); diff != "" {
+			t.Errorf("%s: the client's header was changed\n%s", name, diff)
+		}
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"sync"
 	"time"
@@ -151,7 +152,7 @@ func (f *Front) mirror(t *target, header http.Header, request *worker.Request) *
 		return nil
 	}
 	copied := *request
-	copied.Header = request.Header.Clone()
+	copied.Header = http.Header(maps.Collect(request.Visible())).Clone() // it outlives the request
 	p := &pair{queue: t.shadow.queue, request: &copied}
 	if !p.queue.add(p) {
 		return nil

@@ -3,6 +3,7 @@ package scoring
 import (
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -37,26 +38,28 @@ func clientRequestID(header http.Header) string {
 	return id[:min(len(id), 40)]
 }
 
-// workerHeader is what of a request's header reaches the script: no
-// credential, and nothing that belongs to the connection.
-func workerHeader(r *http.Request, clientID string) http.Header {
-	header := r.Header
-	out := make(http.Header, len(header)+1)
-	for name, values := range header {
-		out[name] = values
-	}
+// workerHeader is a request's header as it goes to a worker: without what it
+// itself says is for the connection only, and with the caller's id as the
+// front takes it. Nearly always that is the header as it came.
+func workerHeader(header http.Header, clientID string) http.Header {
+	var dropped []string
 	for _, names := range header["Connection"] {
 		for name := range strings.SplitSeq(names, ",") {
-			out.Del(strings.TrimSpace(name))
+			if name = http.CanonicalHeaderKey(strings.TrimSpace(name)); header[name] != nil {
+				dropped = append(dropped, name)
+			}
 		}
 	}
-	for _, name := range []string{
-		"Authorization", "Proxy-Authorization", "Proxy-Connection", "Connection", "Keep-Alive", "Te", "Trailer",
-		"Transfer-Encoding", "Upgrade", headerRequestID, headerClientRequestID,
-	} {
+	if ids := header[headerClientRequestID]; len(ids) > 1 || len(ids) == 1 && (ids[0] == "" || ids[0] != clientID) {
+		dropped = append(dropped, headerClientRequestID)
+	}
+	if len(dropped) == 0 {
+		return header
+	}
+	out := maps.Clone(header)
+	for _, name := range dropped {
 		delete(out, name)
 	}
-	out["Host"] = []string{r.Host}
 	if clientID != "" {
 		out[headerClientRequestID] = []string{clientID}
 	}

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net/http"
 	"time"
 )
@@ -113,13 +114,41 @@ type Request struct {
 	Method   string
 	Path     string // decoded, such as /score
 	RawQuery string
-	Header   http.Header // canonical names, no credentials
+	Host     string
+	Header   http.Header // as the client sent it, in canonical names; not to be changed. See Visible
 	Body     []byte
 
 	// Done is called once, when the instance has done with the request,
 	// whether Score's caller still waits or not: with how long it was busy
 	// with it, 0 if it never ran it. It must not block. nil is allowed.
 	Done func(busy time.Duration)
+}
+
+// Visible are the headers that the script may see: no credential, and nothing
+// that belongs to the connection.
+func (r *Request) Visible() iter.Seq2[string, []string] {
+	return func(yield func(string, []string) bool) {
+		if r.Host != "" && !yield("Host", []string{r.Host}) {
+			return
+		}
+		for name, values := range r.Header {
+			if hidden(name) || name == "Host" && r.Host != "" {
+				continue
+			}
+			if !yield(name, values) {
+				return
+			}
+		}
+	}
+}
+
+func hidden(name string) bool {
+	switch name {
+	case "Authorization", "Proxy-Authorization", "Proxy-Connection", "Connection", "Keep-Alive", "Te", "Trailer",
+		"Transfer-Encoding", "Upgrade", "X-Request-Id":
+		return true
+	}
+	return false
 }
 
 // Response is the inference server's answer.

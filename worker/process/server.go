@@ -271,7 +271,7 @@ func drawAnswer(a answer) *worker.Response {
 // metaOf is what goes with a body of that size to a script that wants it.
 func metaOf(req *worker.Request, size int) ([]byte, error) {
 	headers := make(map[string]string, len(req.Header)+2)
-	for name, values := range req.Header {
+	for name, values := range req.Visible() {
 		if !strings.Contains(name, "_") { // which could stand for another one that has a hyphen there
 			headers[title(name)] = latin1(strings.Join(values, ","))
 		}
