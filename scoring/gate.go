@@ -1,7 +1,6 @@
 package scoring
 
 import (
-	"container/list"
 	"errors"
 	"slices"
 	"sync"
@@ -19,17 +18,21 @@ var (
 
 // gate is the queue before the seats: first come, first served.
 type gate struct {
-	mu      sync.Mutex
-	seats   []*seat    // that are not retired
-	turn    int        // which of equally loaded seats comes next
-	waiting *list.List // of *ticket
-	pending int        // requests between enter and leave
-	entered uint64     // since the beginning
-	refused uint64     // because too many were pending
-	asleep  bool       // there is no instance, and a request is to start one
-	sealed  bool
-	drained chan struct{} // closed when sealed; made by seal
-	closing bool
+	mu       sync.Mutex
+	seats    []*seat // that are not retired
+	turn     int     // which of equally loaded seats comes next
+	waiting  []*ticket
+	patience patience
+	alarm    time.Time // when the queue's timer comes; zero: it is not set
+	timer    *time.Timer
+	aborted  bool   // nobody may wait any more
+	pending  int    // requests between enter and leave
+	entered  uint64 // since the beginning
+	refused  uint64 // because too many were pending
+	asleep   bool   // there is no instance, and a request is to start one
+	sealed   bool
+	drained  chan struct{} // closed when sealed; made by seal
+	closing  bool
 
 	// of work over time, for those who decide on the number of seats
 	metered bool
@@ -39,15 +42,7 @@ type gate struct {
 	busy    time.Time // when pending was last seen not to be 0
 }
 
-// ticket is a place in the queue.
-type ticket struct {
-	size    int
-	arrived chan *seat // with room for one
-}
-
-func newGate() *gate {
-	return &gate{waiting: list.New(), drained: make(chan struct{})}
-}
+func newGate() *gate { return &gate{drained: make(chan struct{})} }
 
 // enter counts a request, unless limit of them are pending; cold is the limit
 // while there is no instance. It reports whether one must be awaited first.
@@ -152,6 +147,10 @@ func (g *gate) shrink() {
 	if len(g.seats) == 0 {
 		g.seats = nil
 	}
+	if len(g.waiting) == 0 {
+		g.waiting = nil
+		g.wake(time.Time{}, time.Time{})
+	}
 }
 
 // drain seals the gate once no request is pending, and returns a channel that
@@ -184,19 +183,18 @@ func (g *gate) sealIfDrained() {
 
 // take returns the least loaded seat that has room for a request of so many
 // bytes, or a place in the queue. A request that was given back comes first.
-func (g *gate) take(size int, first bool) (*seat, *list.Element) {
+// It waits until its time is over at the longest.
+func (g *gate) take(size int, over time.Time, first bool) (*seat, *ticket) {
 	now := time.Now()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if s := g.best(size, now); s != nil && (first || g.waiting.Len() == 0) {
+	if s := g.best(size, now); s != nil && (first || len(g.waiting) == 0) {
 		s.hold(size, now)
 		return s, nil
 	}
-	t := &ticket{size: size, arrived: make(chan *seat, 1)}
-	if first {
-		return nil, g.waiting.PushFront(t)
-	}
-	return nil, g.waiting.PushBack(t)
+	t := g.patience.ticket(size, now, over)
+	g.queue(t, first, now)
+	return nil, t
 }
 
 // best finds the seat for a request. The caller holds mu.
@@ -213,21 +211,6 @@ func (g *gate) best(size int, now time.Time) *seat {
 	}
 	g.turn++
 	return found
-}
-
-// giveUp takes a place in the queue back; a seat that has already come goes
-// to the next.
-func (g *gate) giveUp(place *list.Element) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.waiting.Remove(place)
-	t := place.Value.(*ticket)
-	select {
-	case s := <-t.arrived:
-		g.free(s, t.size, 0, time.Now())
-	default:
-		g.callNext(time.Now()) // it may have held up smaller ones
-	}
 }
 
 // add offers a new seat.
@@ -265,20 +248,6 @@ func (g *gate) free(s *seat, size int, busy time.Duration, now time.Time) {
 		g.callNext(now)
 	} else if s.load == 0 {
 		close(s.empty)
-	}
-}
-
-// callNext gives seats to those who are first in the queue. The caller holds mu.
-func (g *gate) callNext(now time.Time) {
-	for first := g.waiting.Front(); first != nil; first = g.waiting.Front() {
-		t := first.Value.(*ticket)
-		s := g.best(t.size, now)
-		if s == nil {
-			return
-		}
-		g.waiting.Remove(first)
-		s.hold(t.size, now)
-		t.arrived <- s
 	}
 }
 
@@ -329,7 +298,7 @@ func (g *gate) flowed(s *seat, w *flow) {
 func (g *gate) state() State {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	s := State{Ready: len(g.seats), Asleep: g.asleep, Pending: g.pending, Queued: g.waiting.Len(), Requests: g.entered, Throttled: g.refused}
+	s := State{Ready: len(g.seats), Asleep: g.asleep, Pending: g.pending, Queued: len(g.waiting), Requests: g.entered, Throttled: g.refused}
 	for _, seat := range g.seats {
 		s.InFlight += seat.load
 	}

@@ -1,7 +1,6 @@
 package scoring
 
 import (
-	"container/list"
 	"testing"
 	"time"
 )
@@ -57,25 +56,25 @@ func fastSeats(n int) (*gate, []*seat) {
 
 func taken(t *testing.T, g *gate, size int) *seat {
 	t.Helper()
-	s, _ := g.take(size, false)
+	s, _ := g.take(size, time.Time{}, false)
 	if s == nil {
 		t.Fatal("no seat is free")
 	}
 	return s
 }
 
-func queued(t *testing.T, g *gate, size int, first bool) *list.Element {
+func queued(t *testing.T, g *gate, size int, first bool) *ticket {
 	t.Helper()
-	s, place := g.take(size, first)
+	s, place := g.take(size, time.Time{}, first)
 	if s != nil {
 		t.Fatal("there was a seat")
 	}
 	return place
 }
 
-func arrived(place *list.Element) *seat {
+func arrived(place *ticket) *seat {
 	select {
-	case s := <-place.Value.(*ticket).arrived:
+	case s := <-place.arrived:
 		return s
 	default:
 		return nil
@@ -119,7 +118,7 @@ func TestLargeRequestWaitsForAnEmptySeatAndIsNotStarved(t *testing.T) {
 	taken(t, g, 1)
 	large := queued(t, g, readyBytes, false)
 	small := queued(t, g, 1, false)
-	if again, _ := g.take(1, true); again != s {
+	if again, _ := g.take(1, time.Time{}, true); again != s {
 		t.Error("one that was given back waits behind the large one")
 	}
 	for range 3 {

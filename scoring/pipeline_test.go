@@ -113,7 +113,7 @@ func TestRequestBehindASlowOneIsNotRunAfterItsClientHasGone(t *testing.T) {
 	until(t, "what lay ready has been given back", func() bool {
 		p.gate.mu.Lock()
 		defer p.gate.mu.Unlock()
-		return p.gate.waiting.Len() == 4 && p.gate.seats[0].load == 1
+		return len(p.gate.waiting) == 4 && p.gate.seats[0].load == 1
 	})
 	leave()
 	for range 4 {

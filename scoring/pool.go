@@ -91,12 +91,13 @@ func setDefault[T comparable](field *T, value T) {
 
 // Pool keeps instances of one script. Make it with NewPool, then Start it.
 type Pool struct {
-	cfg  PoolConfig
-	gate *gate
+	cfg    PoolConfig
+	gate   *gate
+	limits limits
 
 	life context.Context // ends when the pool is to be gone at once
-	kill context.CancelFunc
-	all  sync.WaitGroup // the members' goroutines
+	kill func()          // ends it, and the waits in the queue
+	all  sync.WaitGroup  // the members' goroutines
 
 	scaling sync.Mutex // one change of size at a time
 
@@ -121,7 +122,13 @@ type Pool struct {
 // NewPool makes a pool that has no instances yet.
 func NewPool(cfg PoolConfig) *Pool {
 	life, kill := context.WithCancel(context.Background())
-	p := &Pool{cfg: cfg.withDefaults(), gate: newGate(), life: life, kill: kill}
+	p := &Pool{cfg: cfg.withDefaults(), gate: newGate(), life: life}
+	p.kill = func() {
+		kill()
+		p.gate.abort()
+	}
+	p.gate.patience = patience{unready: p.cfg.NotReadyWait, queued: p.cfg.QueueWait}
+	p.limits.after = p.cfg.RequestTimeout
 	if cfg.Scaling != (Scaling{}) {
 		p.auto = cfg.Scaling.withDefaults()
 	}

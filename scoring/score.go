@@ -55,10 +55,10 @@ func (p *Pool) Score(ctx context.Context, req *worker.Request) (*Result, error) 
 			return nil, err
 		}
 	}
-	timed, cancel := context.WithTimeout(ctx, p.cfg.RequestTimeout)
-	defer cancel()
+	now := time.Now()
+	over, expired := now.Add(p.cfg.RequestTimeout), p.limits.begin(now)
 	for again := false; ; again = true {
-		s, err := p.awaitSeat(timed, len(req.Body), again)
+		s, err := p.awaitSeat(ctx, len(req.Body), over, again)
 		if err != nil {
 			return nil, p.explain(ctx, err)
 		}
@@ -67,7 +67,7 @@ func (p *Pool) Score(ctx context.Context, req *worker.Request) (*Result, error) 
 			p.gate.release(s, len(req.Body), 0)
 			return nil, ctx.Err()
 		}
-		response, err := p.run(timed, s, req)
+		response, err := p.run(ctx, s, req, expired)
 		switch {
 		case err == nil:
 			pending = response.Stream == nil // a stream is pending until it is closed
@@ -75,7 +75,7 @@ func (p *Pool) Score(ctx context.Context, req *worker.Request) (*Result, error) 
 		case errors.Is(err, worker.ErrGivenBack):
 		case errors.Is(err, worker.ErrNotTaken):
 			p.replace(s, err.Error())
-		case timed.Err() != nil && errors.Is(err, timed.Err()):
+		case ctx.Err() != nil && errors.Is(err, ctx.Err()), errors.Is(err, context.DeadlineExceeded):
 			return nil, p.explain(ctx, err)
 		default:
 			p.replace(s, err.Error())
@@ -90,50 +90,31 @@ func (p *Pool) size() int {
 	return len(p.members)
 }
 
-// awaitSeat waits for a seat with room for so many bytes.
-func (p *Pool) awaitSeat(ctx context.Context, size int, again bool) (*seat, error) {
-	s, place := p.gate.take(size, again)
+// awaitSeat waits for a seat with room for so many bytes. It fails with
+// errNotReady, context.DeadlineExceeded, or ctx's error.
+func (p *Pool) awaitSeat(ctx context.Context, size int, over time.Time, again bool) (*seat, error) {
+	s, place := p.gate.take(size, over, again)
 	if s != nil {
 		return s, nil
 	}
-	arrived := place.Value.(*ticket).arrived
-	impatient := time.NewTimer(p.cfg.NotReadyWait)
-	defer impatient.Stop()
-	var late <-chan time.Time
-	if p.cfg.QueueWait > 0 {
-		timer := time.NewTimer(p.cfg.QueueWait)
-		defer timer.Stop()
-		late = timer.C
-	}
-	for {
-		err := context.DeadlineExceeded
-		select {
-		case s := <-arrived:
-			return s, nil
-		case <-impatient.C:
-			if p.Ready() > 0 {
-				continue
-			}
-			err = errNotReady
-		case <-late:
-		case <-p.life.Done():
-			err = errNotReady
-		case <-ctx.Done():
-			err = ctx.Err()
-			if p.Ready() == 0 && errors.Is(err, context.DeadlineExceeded) {
-				err = errNotReady
-			}
+	select {
+	case s = <-place.arrived:
+		if s == nil {
+			return nil, place.err
 		}
+		return s, nil
+	case <-ctx.Done():
 		p.gate.giveUp(place)
-		return nil, err
+		return nil, ctx.Err()
 	}
 }
 
 // run has the request answered. The seat is given back when the instance has
 // done with it, whether the client still waits or not.
-func (p *Pool) run(ctx context.Context, s *seat, req *worker.Request) (*worker.Response, error) {
+func (p *Pool) run(ctx context.Context, s *seat, req *worker.Request, expired <-chan struct{}) (*worker.Response, error) {
 	p.begin(s, req.ID)
 	own, over := *req, false
+	own.Expired = expired
 	own.Done = func(busy time.Duration) {
 		s.watch.finish(req.ID)
 		p.gate.finish(s, len(req.Body), busy, &over)

@@ -60,7 +60,11 @@ func (i *timedInstance) Stop(context.Context) error  { i.end(); return nil }
 func (i *timedInstance) Score(_ context.Context, req *worker.Request) (*worker.Response, error) {
 	i.one.Lock()
 	defer i.one.Unlock()
-	time.Sleep(i.runtime.run)
+	select {
+	case <-time.After(i.runtime.run):
+	case <-req.Expired:
+		return nil, context.DeadlineExceeded // and its seat stays taken, as a script goes on
+	}
 	select {
 	case <-i.done:
 		return nil, errors.New("an instance ended before its request")

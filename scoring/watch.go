@@ -21,6 +21,33 @@ type watch struct {
 	ids   []string // of the requests in the seat, the first first
 }
 
+// limits tell requests that their time is over. Those that begin within a
+// moment of one another have a channel and a timer together: theirs comes late
+// by up to that moment, and never early.
+type limits struct {
+	after time.Duration
+
+	mu    sync.Mutex
+	over  chan struct{} // of the requests that begin now
+	until time.Time     // that they do
+}
+
+// moment is how long requests begin together: a five-hundredth of their time.
+func (l *limits) moment() time.Duration { return min(l.after/500, 100*time.Millisecond) }
+
+// begin returns a channel that is closed when the time of a request that
+// begins now is over.
+func (l *limits) begin(now time.Time) <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !now.Before(l.until) {
+		over := make(chan struct{})
+		time.AfterFunc(l.after+l.moment(), func() { close(over) })
+		l.over, l.until = over, now.Add(l.moment())
+	}
+	return l.over
+}
+
 // begin notes a request that is put into the seat.
 func (p *Pool) begin(s *seat, id string) {
 	w := &s.watch

@@ -91,9 +91,10 @@ type Instance interface {
 	// order in which it was given them.
 	// It returns ErrNotTaken if the instance has ended without beginning the
 	// request, ErrGivenBack after Recall, ErrExited if the instance ends before
-	// it has answered, and ctx's error if ctx ends first: what the script has
-	// not begun is then not run, and from what it has begun only Stop gets it
-	// off. ctx does not cover the answer's Stream.
+	// it has answered, ctx's error if ctx ends first, and
+	// context.DeadlineExceeded when the request has Expired: what the script
+	// has not begun is then not run, and from what it has begun only Stop gets
+	// it off. Neither covers the answer's Stream.
 	Score(ctx context.Context, req *Request) (*Response, error)
 
 	// Recall has the instance give back the requests that it has not begun,
@@ -117,6 +118,11 @@ type Request struct {
 	Host     string
 	Header   http.Header // as the client sent it, in canonical names; not to be changed. See Visible
 	Body     []byte
+
+	// Expired is closed when the request's time is over: requests that come
+	// together share one, which costs less than a context for each. nil means
+	// that its time has no end.
+	Expired <-chan struct{}
 
 	// Done is called once, when the instance has done with the request,
 	// whether Score's caller still waits or not: with how long it was busy

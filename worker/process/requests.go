@@ -74,7 +74,7 @@ func (c *call) tell(o outcome, busy time.Duration) {
 // call sends a request to the script and waits for its response.
 func (i *instance) call(ctx context.Context, req *worker.Request, meta, body []byte) (answer, error) {
 	c := newCall(req, len(meta)+len(body))
-	i.send(ctx, c, meta, body)
+	i.send(ctx, req.Expired, c, meta, body)
 	select {
 	case o := <-c.result:
 		if o.err != nil {
@@ -89,22 +89,23 @@ func (i *instance) call(ctx context.Context, req *worker.Request, meta, body []b
 		}
 		return a, err
 	case <-ctx.Done():
-		i.leave(ctx, c)
-		return answer{}, ctx.Err()
+		return answer{}, i.leave(c, ctx.Err())
+	case <-req.Expired:
+		return answer{}, i.leave(c, context.DeadlineExceeded)
 	}
 }
 
-// leave gives up a request, and logs what the script is doing with it if it
-// was given time enough.
-func (i *instance) leave(ctx context.Context, c *call) {
+// leave gives up a request because of why, and logs what the script is doing
+// with it if it was given time enough.
+func (i *instance) leave(c *call, why error) error {
 	i.abandon(c)
-	if !errors.Is(ctx.Err(), context.DeadlineExceeded) || !i.requests.first(c) {
-		return
+	if errors.Is(why, context.DeadlineExceeded) && i.requests.first(c) {
+		i.mu.Lock()
+		i.abandoned = true
+		i.mu.Unlock()
+		_ = i.sendControl(kindWhere, 0)
 	}
-	i.mu.Lock()
-	i.abandoned = true
-	i.mu.Unlock()
-	_ = i.sendControl(kindWhere, 0)
+	return why
 }
 
 // abandon tells the script that nobody waits for a request any more: it does
@@ -124,9 +125,9 @@ func (i *instance) abandon(c *call) {
 }
 
 // send writes a request's frame, or gives the call its result. What fits the
-// socket's buffer never blocks; a larger one must not outlive ctx, and half a
-// frame ends the instance.
-func (i *instance) send(ctx context.Context, c *call, meta, body []byte) {
+// socket's buffer never blocks; a larger one must not outlive ctx and the
+// request's time, and half a frame ends the instance.
+func (i *instance) send(ctx context.Context, expired <-chan struct{}, c *call, meta, body []byte) {
 	r := &i.requests
 	r.writing.Lock()
 	defer r.writing.Unlock()
@@ -135,17 +136,7 @@ func (i *instance) send(ctx context.Context, c *call, meta, body []byte) {
 		return
 	}
 	if c.size > atOnce {
-		expired := make(chan struct{})
-		stop := context.AfterFunc(ctx, func() {
-			_ = i.data.SetWriteDeadline(time.Unix(1, 0))
-			close(expired)
-		})
-		defer func() {
-			if !stop() {
-				<-expired
-				_ = i.data.SetWriteDeadline(time.Time{})
-			}
-		}()
+		defer i.limitWrite(ctx, expired)()
 	}
 	r.buffer = appendRequest(r.buffer[:0], c.id, meta, len(body))
 	var err error
@@ -161,6 +152,27 @@ func (i *instance) send(ctx context.Context, c *call, meta, body []byte) {
 		i.signal(syscall.SIGKILL)
 	}
 	r.written(c, err)
+}
+
+// limitWrite breaks a write off that outlives ctx or the request's time. Its
+// result is called when the write is over.
+func (i *instance) limitWrite(ctx context.Context, expired <-chan struct{}) func() {
+	written, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		select {
+		case <-ctx.Done():
+		case <-expired:
+		case <-written:
+			return
+		}
+		_ = i.data.SetWriteDeadline(time.Unix(1, 0))
+	}()
+	return func() {
+		close(written)
+		<-ended
+		_ = i.data.SetWriteDeadline(time.Time{})
+	}
 }
 
 // join puts a call at the end of the line, unless the instance has ended.
