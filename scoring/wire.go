@@ -5,10 +5,12 @@ import (
 	"errors"
 	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
 	"lapis/fault"
+	"lapis/worker"
 )
 
 // The headers of the managed front end.
@@ -79,24 +81,20 @@ func isFronts(name string) bool {
 // writeHead sends the head of an instance's answer. Any status but 200 becomes
 // 424, with the status in a header; the body stays as it is.
 func writeHead(w http.ResponseWriter, result *Result, event *Event) {
-	header := w.Header()
-	for name, values := range result.Header {
-		if !isFronts(name) {
-			header[name] = values
-		}
-	}
-	header.Set(headerDeployment, event.Deployment)
-	header.Set(headerModelTime, strconv.FormatInt(result.Model.Milliseconds(), 10))
-	if result.Stream == nil {
-		header.Set("Content-Length", strconv.Itoa(len(result.Body)))
-	}
 	event.Status, event.ModelStatus = http.StatusOK, result.Status
 	event.Queued, event.Model, event.Run = result.Queued, result.Model, result.RunTime
+	fields := slices.DeleteFunc(result.Header, func(f worker.Field) bool { return isFronts(f.Name) })
+	fields.Add(headerDeployment, event.Deployment)
+	fields.Add(headerModelTime, strconv.FormatInt(result.Model.Milliseconds(), 10))
+	if result.Stream == nil {
+		fields.Set("Content-Length", strconv.Itoa(len(result.Body)))
+	}
 	if result.Status != http.StatusOK {
 		event.Status, event.Reason = http.StatusFailedDependency, codeModelError
-		header.Set(headerErrorReason, codeModelError)
-		header.Set(headerErrorStatus, strconv.Itoa(result.Status))
+		fields.Add(headerErrorReason, codeModelError)
+		fields.Add(headerErrorStatus, strconv.Itoa(result.Status))
 	}
+	fields.Fill(w.Header())
 	w.WriteHeader(event.Status)
 }
 

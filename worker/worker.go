@@ -160,7 +160,7 @@ func hidden(name string) bool {
 // Response is the inference server's answer.
 type Response struct {
 	Status  int
-	Header  http.Header
+	Header  Header
 	Body    []byte
 	Stream  Stream        // what follows Body; nil if that is all
 	RunTime time.Duration // what run() took; 0 if it did not return

@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"lapis/worker"
 )
 
 // cors answers browsers as flask-cors does under Azure's inference server,
@@ -58,7 +60,7 @@ func (c *cors) allowed(origin string) []string {
 }
 
 // answer adds the headers that a browser looks for.
-func (c *cors) answer(header http.Header, method string, request http.Header) {
+func (c *cors) answer(header *worker.Header, method string, request http.Header) {
 	origins := c.allowed(request.Get("Origin"))
 	if len(origins) == 0 {
 		return

@@ -370,7 +370,7 @@ func ours(t *testing.T, i worker.Instance, e exchange) seen {
 	if length := resp.Header.Get("Content-Length"); resp.Stream != nil && length != strconv.Itoa(len(body)) && length != "" {
 		body = append(body, " and no more"...) // net/http breaks the connection off
 	}
-	return look(e, resp.Status, resp.Header, body)
+	return look(e, resp.Status, resp.Header.Map(), body)
 }
 
 // taken is what Azure's server has answered to a row, and has logged.

@@ -126,7 +126,7 @@ type answer struct {
 	status  int
 	flags   byte
 	runTime time.Duration
-	header  http.Header // nil means application/json and nothing else
+	header  worker.Header // nil means application/json and nothing else
 	body    []byte
 	stream  worker.Stream // what follows the body, or nil
 }
@@ -162,9 +162,9 @@ func parseAnswer(payload []byte) (answer, error) {
 	if err := json.Unmarshal(rest[:size], &pairs); err != nil {
 		return answer{}, fmt.Errorf("%w: headers: %w", errFrame, err)
 	}
-	a.header = make(http.Header, len(pairs))
+	a.header = make(worker.Header, 0, len(pairs)+ownFields)
 	for _, pair := range pairs {
-		a.header.Add(pair[0], fromLatin1(pair[1]))
+		a.header.Add(http.CanonicalHeaderKey(pair[0]), fromLatin1(pair[1]))
 	}
 	return a, nil
 }

@@ -30,6 +30,8 @@ const (
 	headerRunFailed       = "X-Ms-Run-Function-Failed"
 	headerRunTime         = "X-Ms-Run-Fn-Exec-Ms"
 	headerTraceID         = "Traceid"
+
+	ownFields = 12 // room for as many in a header: ours and the front's
 )
 
 // route is one row of the inference server's table.
@@ -109,16 +111,16 @@ func (i *instance) serve(ctx context.Context, row route, req *exchange) (*worker
 			return nil, err
 		}
 	}
-	given.set(resp.Header)
+	given.set(&resp.Header)
 	said := i.described()
 	if said.Settings.Server != "" {
-		add(resp.Header, headerServerVersion, said.Settings.Server)
+		resp.Header.Add(headerServerVersion, said.Settings.Server)
 	}
 	if said.cors != nil {
-		said.cors.answer(resp.Header, req.Method, req.Header)
+		said.cors.answer(&resp.Header, req.Method, req.Header)
 	}
 	if trace := req.Header[headerTraceID]; len(trace) > 0 {
-		add(resp.Header, headerTraceID, strings.Join(trace, ","))
+		resp.Header.Add(headerTraceID, strings.Join(trace, ","))
 	}
 	if row.logged {
 		took := i.runtime.cfg.Now().Sub(start)
@@ -130,12 +132,6 @@ func (i *instance) serve(ctx context.Context, row route, req *exchange) (*worker
 	}
 	return resp, nil
 }
-
-// put sets a header whose name is in its canonical form already.
-func put(header http.Header, name, value string) { header[name] = []string{value} }
-
-// add adds one beside those that the script itself has given.
-func add(header http.Header, name, value string) { header[name] = append(header[name], value) }
 
 // target is the request's path and query, safe to log.
 func target(req *worker.Request) string {
@@ -154,12 +150,12 @@ func target(req *worker.Request) string {
 // ids are those that the answer carries; empty ones it does not.
 type ids struct{ request, legacy, client string }
 
-func (g ids) set(header http.Header) {
+func (g ids) set(header *worker.Header) {
 	for _, id := range [...]struct{ name, value string }{
 		{headerRequestID, g.request}, {headerLegacyID, g.legacy}, {headerClientRequestID, g.client},
 	} {
 		if id.value != "" {
-			put(header, id.name, id.value)
+			header.Set(id.name, id.value)
 		}
 	}
 }
@@ -209,7 +205,7 @@ func (i *instance) serveOther(ctx context.Context, req *exchange) (*worker.Respo
 
 func (i *instance) serveAllow(context.Context, *exchange) (*worker.Response, error) {
 	resp := text("")
-	put(resp.Header, "Allow", "GET, HEAD, OPTIONS")
+	resp.Header.Add("Allow", "GET, HEAD, OPTIONS")
 	return resp, nil
 }
 
@@ -248,19 +244,16 @@ func (i *instance) serveScore(ctx context.Context, req *exchange) (*worker.Respo
 func drawAnswer(a answer) *worker.Response {
 	resp := &worker.Response{Status: a.status, Header: a.header, Body: a.body, Stream: a.stream}
 	if resp.Header == nil {
-		resp.Header = make(http.Header, 8)
-		put(resp.Header, "Content-Type", json8)
+		resp.Header = append(make(worker.Header, 0, ownFields), worker.Field{Name: "Content-Type", Value: json8})
 	} else {
-		for _, name := range [...]string{"Connection", "Transfer-Encoding", "Keep-Alive", "Upgrade", "Trailer"} {
-			delete(resp.Header, name)
-		}
+		resp.Header.Del("Connection", "Transfer-Encoding", "Keep-Alive", "Upgrade", "Trailer")
 		if a.stream == nil { // else it may be known to the script alone
-			delete(resp.Header, "Content-Length")
+			resp.Header.Del("Content-Length")
 		}
 	}
 	if a.flags&flagRan != 0 {
 		resp.RunTime = a.runTime
-		add(resp.Header, headerRunTime, strconv.FormatFloat(milliseconds(a.runTime), 'f', 3, 64))
+		resp.Header.Add(headerRunTime, strconv.FormatFloat(milliseconds(a.runTime), 'f', 3, 64))
 	}
 	if a.header != nil && a.flags&flagFailed == 0 {
 		return resp // the script's own, which says what it wants
@@ -326,12 +319,12 @@ func isForm(req *worker.Request) bool {
 }
 
 func text(body string) *worker.Response {
-	return &worker.Response{Status: http.StatusOK, Body: []byte(body), Header: http.Header{"Content-Type": {"text/html; charset=utf-8"}}}
+	return &worker.Response{Status: http.StatusOK, Body: []byte(body), Header: worker.Header{{Name: "Content-Type", Value: "text/html; charset=utf-8"}}}
 }
 
 // message is the body that the inference server gives to its own errors.
 func message(status int, body string) *worker.Response {
-	return &worker.Response{Status: status, Body: []byte(`{"message": ` + quoted(body) + "}"), Header: http.Header{"Content-Type": {json8}}}
+	return &worker.Response{Status: status, Body: []byte(`{"message": ` + quoted(body) + "}"), Header: worker.Header{{Name: "Content-Type", Value: json8}}}
 }
 
 // quoted is a text in JSON, in ASCII alone.
@@ -364,7 +357,7 @@ func failed(resp *worker.Response, byRun bool) *worker.Response {
 	if byRun {
 		value = "True"
 	}
-	put(resp.Header, headerRunFailed, value)
+	resp.Header.Set(headerRunFailed, value)
 	return resp
 }
 

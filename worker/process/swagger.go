@@ -66,7 +66,7 @@ func (i *instance) serveSwagger(_ context.Context, req *exchange) (*worker.Respo
 		if err != nil {
 			own, err = json.Marshal(i.swagger(d.name, described))
 		}
-		resp := &worker.Response{Status: http.StatusOK, Header: http.Header{"Content-Type": {json8}}, Body: own}
+		resp := &worker.Response{Status: http.StatusOK, Header: worker.Header{{Name: "Content-Type", Value: json8}}, Body: own}
 		return failed(resp, false), err
 	}
 	list := strings.Join(supported, ", ")
