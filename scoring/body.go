@@ -58,7 +58,10 @@ func (f *Front) readBody(w http.ResponseWriter, r *http.Request, limit int64) (b
 	began, paced := f.now(), 0
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Now().Add(f.paceOf(0))) // not every ResponseWriter can
-	in := http.MaxBytesReader(w, r.Body, limit)
+	in := r.Body
+	if known < 0 { // else there is no more of it
+		in = http.MaxBytesReader(w, in, limit)
+	}
 	for {
 		if len(body) == cap(body) {
 			next := roomFor(len(body), known, limit)

@@ -2,6 +2,7 @@ package scoring
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -212,7 +213,7 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		Method: r.Method, Path: r.URL.Path, Route: routeOf(r.URL.Path).name, RequestID: f.newID(),
 		ClientRequestID: clientRequestID(r.Header), UserAgent: agent[:min(len(agent), 70)], Protocol: r.Proto,
 	}
-	w.Header().Set(headerRequestID, event.RequestID)
+	w.Header()[headerRequestID] = []string{event.RequestID}
 	err := f.serve(w, r, &event)
 	cut := errors.Is(err, errCut)
 	if err != nil && !cut {
@@ -341,9 +342,19 @@ func (f *Front) now() time.Time {
 
 func (f *Front) newID() string {
 	if f.NewID == nil {
-		return uuid.NewString()
+		return randomID()
 	}
 	return f.NewID()
+}
+
+// randomID is a UUID of version 4. It names a request and guards nothing, so
+// that the runtime's own randomness, which asks no kernel, is enough.
+func randomID() string {
+	var id uuid.UUID
+	binary.NativeEndian.PutUint64(id[:8], rand.Uint64())
+	binary.NativeEndian.PutUint64(id[8:], rand.Uint64())
+	id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80
+	return id.String()
 }
 
 // Hosts returns the host names that lead to an endpoint, sorted.

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
 
 	"lapis/fault"
 	"lapis/worker"
@@ -326,5 +327,16 @@ func TestScriptSeesNothingOfCredentialsAndConnections(t *testing.T) {
 		if diff := cmp.Diff(before, c.sent); diff != "" {
 			t.Errorf("%s: the client's header was changed\n%s", name, diff)
 		}
+	}
+}
+
+func TestRequestIDsAreRandomUUIDs(t *testing.T) {
+	seen := map[string]bool{}
+	for range 100 {
+		id := (&Front{}).newID()
+		if parsed, err := uuid.Parse(id); err != nil || parsed.Version() != 4 || parsed.Variant() != uuid.RFC4122 || seen[id] {
+			t.Errorf("%q: %v", id, err)
+		}
+		seen[id] = true
 	}
 }

@@ -109,19 +109,29 @@ func (p *Pool) awaitSeat(ctx context.Context, size int, over time.Time, again bo
 	}
 }
 
+// visit is a request in a seat.
+type visit struct {
+	worker.Request
+	pool *Pool
+	seat *seat
+	over bool // it has left the seat; guarded by the gate
+}
+
+// done gives the seat back.
+func (v *visit) done(busy time.Duration) {
+	v.seat.watch.finish(v.ID)
+	v.pool.gate.finish(v.seat, len(v.Body), busy, &v.over)
+}
+
 // run has the request answered. The seat is given back when the instance has
 // done with it, whether the client still waits or not.
 func (p *Pool) run(ctx context.Context, s *seat, req *worker.Request, expired <-chan struct{}) (*worker.Response, error) {
 	p.begin(s, req.ID)
-	own, over := *req, false
-	own.Expired = expired
-	own.Done = func(busy time.Duration) {
-		s.watch.finish(req.ID)
-		p.gate.finish(s, len(req.Body), busy, &over)
-	}
-	response, err := s.instance.Score(ctx, &own)
+	v := &visit{Request: *req, pool: p, seat: s}
+	v.Expired, v.Done = expired, v.done
+	response, err := s.instance.Score(ctx, &v.Request)
 	if err == nil && response.Stream != nil {
-		w := &flow{Stream: response.Stream, pool: p, seat: s, over: &over}
+		w := &flow{Stream: response.Stream, pool: p, seat: s, over: &v.over}
 		p.gate.flows(s, w)
 		response.Stream = w
 	}

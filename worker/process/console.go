@@ -26,6 +26,9 @@ type console struct {
 	to    io.Writer
 	whole []byte // the line that is written
 	last  []byte
+
+	second int64  // of the clock
+	drawn  []byte // that second, as lines begin with it
 }
 
 func newConsole(to io.Writer, pid int, now func() time.Time) *console {
@@ -54,7 +57,13 @@ func (c *console) copy(from io.Reader) {
 func (c *console) write(line []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.whole = append(append(c.whole[:0], line...), '\n')
+	c.whole = append(c.whole[:0], line...)
+	c.hand()
+}
+
+// hand ends the line in whole and hands it on. The caller holds mu.
+func (c *console) hand() {
+	c.whole = append(c.whole, '\n')
 	_, _ = c.to.Write(c.whole)
 	c.last = append(c.last, c.whole...)
 	if len(c.last) > 2*tailSize {
@@ -64,28 +73,40 @@ func (c *console) write(line []byte) {
 
 // say writes a line of our own in the format that the script's lines have.
 func (c *console) say(level, logger, format string, args ...any) {
-	c.write(fmt.Appendf(c.prefix(level, logger), format, args...))
+	now := c.now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.whole = fmt.Appendf(c.prefix(now, level, logger), format, args...)
+	c.hand()
 }
 
-// prefix begins a line.
-func (c *console) prefix(level, logger string) []byte {
-	line := c.now().UTC().AppendFormat(make([]byte, 0, 160), "2006-01-02 15:04:05,000")
+// prefix begins a line in whole. The caller holds mu.
+func (c *console) prefix(now time.Time, level, logger string) []byte {
+	if second := now.Unix(); second != c.second || c.drawn == nil {
+		c.second, c.drawn = second, now.UTC().AppendFormat(c.drawn[:0], "2006-01-02 15:04:05,")
+	}
+	ms := now.Nanosecond() / int(time.Millisecond)
+	line := append(append(c.whole[:0], c.drawn...), byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10))
 	line = append(append(append(line, ' '), level...), " ["...)
 	line = append(strconv.AppendInt(line, int64(c.pid), 10), "] "...)
 	return append(append(line, logger...), " - "...)
 }
 
 // access writes the line of one request, as say would. A size below 0 is not known.
-func (c *console) access(method, target string, status int, took time.Duration, size int) {
-	line := append(append(c.prefix("I", "azmlinfsrv"), method...), ' ')
+func (c *console) access(now time.Time, method, target string, status int, took time.Duration, size int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	line := append(append(c.prefix(now, "I", "azmlinfsrv"), method...), ' ')
 	line = append(append(line, target...), ' ')
 	line = append(strconv.AppendInt(line, int64(status), 10), ' ')
 	line = append(strconv.AppendFloat(line, milliseconds(took), 'f', 3, 64), "ms "...)
 	if size < 0 {
-		c.write(append(line, "N/A"...))
-		return
+		line = append(line, "N/A"...)
+	} else {
+		line = strconv.AppendInt(line, int64(size), 10)
 	}
-	c.write(strconv.AppendInt(line, int64(size), 10))
+	c.whole = line
+	c.hand()
 }
 
 // tail returns the last lines of the console.

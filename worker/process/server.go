@@ -123,12 +123,12 @@ func (i *instance) serve(ctx context.Context, row route, req *exchange) (*worker
 		resp.Header.Add(headerTraceID, strings.Join(trace, ","))
 	}
 	if row.logged {
-		took := i.runtime.cfg.Now().Sub(start)
+		now := i.runtime.cfg.Now()
 		size := len(resp.Body)
 		if resp.Stream != nil {
 			size = -1
 		}
-		i.console.access(req.Method, target(req.Request), resp.Status, took, size)
+		i.console.access(now, req.Method, target(req.Request), resp.Status, now.Sub(start), size)
 	}
 	return resp, nil
 }
