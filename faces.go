@@ -211,7 +211,7 @@ func (s *Server) registryOf(ctx context.Context, host string) (registry.Registry
 
 // extraRoutes are rows of Resource Manager that belong to no resource.
 func (s *Server) extraRoutes() []arm.Route {
-	return append(s.deploymentRoutes(), s.resetRoute(), s.metricsRoute(), arm.Route{
+	return append(s.deploymentRoutes(), s.resetRoute(), s.metricsRoute(), s.runningRoute(), arm.Route{
 		Method: http.MethodPost, Path: "/subscriptions/{subscription}/providers/Microsoft.Storage/checkNameAvailability",
 		Scope: "/subscriptions/{subscription}", Action: "Microsoft.Storage/checknameavailability/read", Version: arm.Versioned,
 		Handle: func(r *arm.Request) (arm.Answer, error) {

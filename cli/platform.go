@@ -280,6 +280,9 @@ func (p *platform) ready(ctx context.Context) (map[string]any, error) {
 	if more, err := s.Get(ctx, "/providers/Lapis.Platform/status", "2026-11-01"); err == nil {
 		result["platform"] = more
 	}
+	if more, err := s.Get(ctx, "/providers/Lapis.Platform/instances", "2026-11-01"); err == nil {
+		result["instances"] = more
+	}
 	return result, nil
 }
 
@@ -315,6 +318,7 @@ func (p *platform) showStatus(result map[string]any) error {
 			fmt.Fprintf(p.Stdout, "%-14s %v\n", name, inLine(more[name]))
 		}
 	}
+	showRunning(p.Stdout, result["instances"])
 	return nil
 }
 
