@@ -7,7 +7,7 @@ import (
 
 func TestDepthFollowsTheTimeOfRuns(t *testing.T) {
 	for average, want := range map[time.Duration]int{
-		0: 1, time.Microsecond: 16, 62 * time.Microsecond: 16, 100 * time.Microsecond: 10, 300 * time.Microsecond: 3,
+		0: 1, time.Microsecond: 32, 31 * time.Microsecond: 32, 62 * time.Microsecond: 16, 100 * time.Microsecond: 10, 300 * time.Microsecond: 3,
 		600 * time.Microsecond: 1, time.Millisecond: 1, time.Minute: 1,
 	} {
 		if got := depth(average); got != want {
@@ -22,7 +22,7 @@ func TestOneSlowRequestMakesTheSeatCareful(t *testing.T) {
 	for range 20 {
 		run(50 * time.Microsecond)
 	}
-	if got := depth(s.average); got != 16 {
+	if got := depth(s.average); got != 20 {
 		t.Errorf("the depth of a fast script is %d", got)
 	}
 	run(50 * time.Millisecond)

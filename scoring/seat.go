@@ -12,7 +12,7 @@ import (
 // about readyWork, going by its recent ones, and one if they take that long.
 const (
 	readyWork  = time.Millisecond
-	mostReady  = 16
+	mostReady  = 32
 	readyBytes = 64 << 10 // together; a larger request needs an empty seat
 
 	// stallAfter is how long one request may hold up those that lie ready
