@@ -199,8 +199,10 @@ func (f *Front) find(host string) *target {
 
 // hostKey is a host name without port and final dot, in lower case.
 func hostKey(host string) string {
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
+	if strings.Contains(host, ":") { // or it would make an error of each host
+		if name, _, err := net.SplitHostPort(host); err == nil {
+			host = name
+		}
 	}
 	return strings.ToLower(strings.TrimSuffix(host, "."))
 }

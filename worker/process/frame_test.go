@@ -83,7 +83,7 @@ func FuzzHear(f *testing.F) {
 		close(r.gone) // nobody reads a stream here, so nothing may wait for that
 		var calls []*call
 		for n := range told {
-			c := newCall(&worker.Request{Done: func(time.Duration) { told[n]++ }}, 1)
+			c := r.newCall(&worker.Request{Done: func(time.Duration) { told[n]++ }}, 1)
 			r.join(c)
 			r.written(c, nil)
 			calls = append(calls, c)

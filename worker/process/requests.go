@@ -32,6 +32,8 @@ type requests struct {
 	unread bool // the process left bytes that it had not read
 
 	gone chan struct{} // closed when the process has ended: what it has sent need not wait any more
+
+	used sync.Pool // of *call, to be used again
 }
 
 // call is one request in the line.
@@ -54,8 +56,13 @@ type outcome struct {
 	err     error
 }
 
-func newCall(req *worker.Request, size int) *call {
-	return &call{size: size, done: req.Done, result: make(chan outcome, 1)}
+func (r *requests) newCall(req *worker.Request, size int) *call {
+	c, _ := r.used.Get().(*call)
+	if c == nil {
+		c = &call{result: make(chan outcome, 1)}
+	}
+	*c = call{size: size, done: req.Done, result: c.result}
+	return c
 }
 
 // tell gives the result, or the end of a stream, to whoever waits for it. It
@@ -73,7 +80,7 @@ func (c *call) tell(o outcome, busy time.Duration) {
 
 // call sends a request to the script and waits for its response.
 func (i *instance) call(ctx context.Context, req *worker.Request, meta, body []byte) (answer, error) {
-	c := newCall(req, len(meta)+len(body))
+	c := i.requests.newCall(req, len(meta)+len(body))
 	i.send(ctx, req.Expired, c, meta, body)
 	select {
 	case o := <-c.result:
@@ -86,6 +93,8 @@ func (i *instance) call(ctx context.Context, req *worker.Request, meta, body []b
 		}
 		if o.stream != nil {
 			a.stream = &reading{stream: o.stream, stop: func() { i.abandon(c) }}
+		} else { // it has left the line, and nobody else knows it any more
+			i.requests.used.Put(c)
 		}
 		return a, err
 	case <-ctx.Done():

@@ -11,7 +11,7 @@ import (
 func inLine(r *requests, sizes ...int) []*call {
 	var calls []*call
 	for _, size := range sizes {
-		c := newCall(&worker.Request{}, size)
+		c := r.newCall(&worker.Request{}, size)
 		if r.join(c) {
 			r.written(c, nil)
 		}
@@ -51,7 +51,7 @@ func TestOnlyTheFirstOfTheLineCanHaveBeenBegun(t *testing.T) {
 				t.Errorf("%s: call %d got %v, not %v", c.name, n, got, want)
 			}
 		}
-		if r.join(newCall(&worker.Request{}, 1)) {
+		if r.join(r.newCall(&worker.Request{}, 1)) {
 			t.Errorf("%s: one that came late got into the line", c.name)
 		}
 	}
@@ -60,7 +60,7 @@ func TestOnlyTheFirstOfTheLineCanHaveBeenBegun(t *testing.T) {
 func TestFrameThatCouldNotBeWrittenWasNotTaken(t *testing.T) {
 	for _, endFirst := range []bool{false, true} {
 		var r requests
-		c := newCall(&worker.Request{}, 1)
+		c := r.newCall(&worker.Request{}, 1)
 		r.join(c)
 		if endFirst {
 			r.end(false)
@@ -79,7 +79,7 @@ func TestAnswersOutOfTurnAreRefused(t *testing.T) {
 	payload := append(make([]byte, 18), 9, 0, 0, 0, 0)
 	var r requests
 	var busy time.Duration
-	first := newCall(&worker.Request{Done: func(d time.Duration) { busy = d }}, 1)
+	first := r.newCall(&worker.Request{Done: func(d time.Duration) { busy = d }}, 1)
 	r.join(first)
 	r.written(first, nil)
 	inLine(&r, 1)
