@@ -16,6 +16,7 @@ import (
 	"lapis/resource"
 	"lapis/scoring"
 	"lapis/secret"
+	"lapis/store"
 	"lapis/store/memory"
 )
 
@@ -39,7 +40,11 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	st := memory.New()
+	return newWorldOn(t, memory.New())
+}
+
+func newWorldOn(t *testing.T, st store.Store) *world {
+	t.Helper()
 	w := &world{t: t, deploy: func(context.Context, *operation.Run) error { return nil }}
 	var err error
 	if w.directory, err = identity.Open(t.Context(), identity.Config{Store: st, TenantID: "72f988bf-0000-4000-8000-2d7cd011db47"}); err != nil {
