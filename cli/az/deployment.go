@@ -18,6 +18,7 @@ import (
 
 func deploymentBranch() branch {
 	name := nameArg("Name of the deployment.")
+	deployment := kind{versionDeployment, showDeployment}
 	endpoint := arg{names: "--endpoint-name -e", help: "Name of the online endpoint.", required: true}
 	named := join(workspaceArgs(), []arg{name, endpoint, {names: "--local", hidden: true, kind: flag}})
 	change := join(workspaceArgs(), []arg{
@@ -30,9 +31,9 @@ func deploymentBranch() branch {
 			example: "az ml online-deployment create --endpoint-name ENDPOINT --name blue --file deployment.yml --all-traffic --set environment_variables.NAME=value",
 			args:    join(change, setArgs(), []arg{fileArg(true), {names: "--all-traffic", help: "Give the deployment all traffic once it is made.", kind: flag}})},
 		{name: "update", help: "Update a deployment.", run: deploymentUpdate, args: join(change, changeArgs(), []arg{fileArg(false)})},
-		{name: "show", help: "Show a deployment.", run: deploymentShow, args: named},
-		{name: "list", help: "List deployments of an endpoint.", run: deploymentList, args: join(workspaceArgs(), []arg{endpoint, {names: "--local", hidden: true, kind: flag}})},
-		{name: "delete", help: "Delete a deployment.", run: deploymentDelete, args: join(named, []arg{yesArg(), noWaitArg()})},
+		{name: "show", help: "Show a deployment.", run: deployment.show(deploymentAt), args: named},
+		{name: "list", help: "List deployments of an endpoint.", run: deployment.list(endpointAt("endpoint-name").below("deployments")), args: join(workspaceArgs(), []arg{endpoint, {names: "--local", hidden: true, kind: flag}})},
+		{name: "delete", help: "Delete a deployment.", run: deployment.delete(deploymentAt, "the deployment %s"), args: join(named, []arg{yesArg(), noWaitArg()})},
 		{name: "get-logs", help: "Get the container logs for a deployment. Without -o they are shown as they are, line by line.", run: deploymentLogs, args: join(named, []arg{
 			{names: "--lines -l", help: "The maximum number of lines to tail.", value: "5000"},
 			{names: "--follow", help: "Go on with the lines that come, until it is interrupted or the deployment goes. Not in Azure's az.", kind: flag},
@@ -43,6 +44,12 @@ func deploymentBranch() branch {
 func (c *Call) deploymentPath(ctx context.Context, endpoint, name string) (*cloud.Session, string, string, error) {
 	s, _, path, err := c.endpointPath(ctx, endpoint)
 	return s, path, path + "/deployments/" + escape(name), err
+}
+
+// deploymentAt is the deployment that the arguments name.
+func deploymentAt(ctx context.Context, c *Call) (*cloud.Session, string, error) {
+	s, _, path, err := c.deploymentPath(ctx, c.str("endpoint-name"), c.str("name"))
+	return s, path, err
 }
 
 func deploymentCreate(ctx context.Context, c *Call) (any, error) {
@@ -291,47 +298,12 @@ func deploymentUpdate(ctx context.Context, c *Call) (any, error) {
 	return showDeployment(result), nil
 }
 
-func deploymentShow(ctx context.Context, c *Call) (any, error) {
-	s, _, path, err := c.deploymentPath(ctx, c.str("endpoint-name"), c.str("name"))
-	if err != nil {
-		return nil, err
-	}
-	d, err := s.Get(ctx, path, versionDeployment)
-	if err != nil {
-		return nil, err
-	}
-	return showDeployment(d), nil
-}
-
-func deploymentList(ctx context.Context, c *Call) (any, error) {
-	s, _, path, err := c.endpointPath(ctx, c.str("endpoint-name"))
-	if err != nil {
-		return nil, err
-	}
-	list, err := s.List(ctx, path+"/deployments", versionDeployment, nil)
-	if err != nil {
-		return nil, err
-	}
-	return each(list, showDeployment), nil
-}
-
-func deploymentDelete(ctx context.Context, c *Call) (any, error) {
-	s, _, path, err := c.deploymentPath(ctx, c.str("endpoint-name"), c.str("name"))
-	if err != nil {
-		return nil, err
-	}
-	if err := c.confirm("Are you sure you want to delete the deployment " + c.str("name") + "?"); err != nil {
-		return nil, err
-	}
-	return nil, c.finish(ctx, s, cloud.Request{Method: http.MethodDelete, Path: path, Version: versionDeployment}, "deleting deployment "+c.str("name"))
-}
-
 func deploymentLogs(ctx context.Context, c *Call) (any, error) {
 	tail, err := strconv.Atoi(c.str("lines"))
 	if err != nil || tail < 1 {
 		return nil, usage("argument --lines/-l: %q is not a number of lines", c.str("lines"))
 	}
-	s, _, path, err := c.deploymentPath(ctx, c.str("endpoint-name"), c.str("name"))
+	s, path, err := deploymentAt(ctx, c)
 	if err != nil {
 		return nil, err
 	}

@@ -21,6 +21,7 @@ func templateBranch() branch {
 	parameters := arg{names: "--parameters -p", help: "Parameters as key=value, key=@file, a file of parameters, or JSON; may be repeated, what comes later goes before.", kind: many}
 	mode := arg{names: "--mode", help: "What becomes of resources that the template leaves out.", value: "Incremental", choices: []string{"Complete", "Incremental"}}
 	prompt := arg{names: "--no-prompt", kind: truth, hidden: true} // nothing is ever asked
+	deployment := kind{versionTemplate, showTemplate}
 	sent := []arg{groupArg(), optionalName, template, parameters, mode, prompt}
 	return branch{name: "deployment", help: "Manage deployments of templates.", branches: []branch{
 		{name: "group", help: "Manage deployments of templates in a resource group.", commands: []command{
@@ -28,8 +29,8 @@ func templateBranch() branch {
 				example: "az deployment group create --resource-group GROUP --template-file main.json --parameters @main.parameters.json name=NAME"},
 			{name: "validate", help: "Check whether a template can be deployed; nothing is made.", run: templateValidate, args: sent,
 				example: "az deployment group validate --resource-group GROUP --template-file main.json --parameters name=NAME"},
-			{name: "show", help: "Show a deployment.", run: templateShow, args: []arg{groupArg(), name}},
-			{name: "list", help: "List the deployments of a resource group.", run: templateList, args: []arg{groupArg()}},
+			{name: "show", help: "Show a deployment.", run: deployment.show(inGroup(templateType)), args: []arg{groupArg(), name}},
+			{name: "list", help: "List the deployments of a resource group.", run: deployment.list(allOf(templateType)), args: []arg{groupArg()}},
 			{name: "delete", help: "Delete the record of a deployment; what it made stays.", run: templateDelete, args: []arg{groupArg(), name, noWaitArg()}},
 		}},
 	}}
@@ -50,10 +51,7 @@ func (c *Call) templateRequest(ctx context.Context) (s *cloud.Session, path, nam
 	if name = c.str("name"); name == "" {
 		name = baseName(file)
 	}
-	if s, err = c.Session(); err != nil {
-		return nil, "", "", nil, err
-	}
-	sub, err := c.subscription(ctx)
+	s, sub, err := c.inSubscription(ctx)
 	if err != nil {
 		return nil, "", "", nil, err
 	}
@@ -111,32 +109,8 @@ func templateValidate(ctx context.Context, c *Call) (any, error) {
 	return showTemplate(result), nil
 }
 
-func templateShow(ctx context.Context, c *Call) (any, error) {
-	s, path, err := c.resourceAt(ctx, templateType)
-	if err != nil {
-		return nil, err
-	}
-	found, err := s.Get(ctx, path, versionTemplate)
-	if err != nil {
-		return nil, err
-	}
-	return showTemplate(found), nil
-}
-
-func templateList(ctx context.Context, c *Call) (any, error) {
-	s, group, err := c.groupAt(ctx, "resource-group")
-	if err != nil {
-		return nil, err
-	}
-	list, err := s.List(ctx, group+"/providers/"+templateType, versionTemplate, nil)
-	if err != nil {
-		return nil, err
-	}
-	return each(list, showTemplate), nil
-}
-
 func templateDelete(ctx context.Context, c *Call) (any, error) {
-	s, path, err := c.resourceAt(ctx, templateType)
+	s, path, err := inGroup(templateType)(ctx, c)
 	if err != nil {
 		return nil, err
 	}

@@ -18,6 +18,7 @@ import (
 
 func endpointBranch() branch {
 	name := nameArg("Name of the online endpoint.")
+	endpoint := kind{versionEndpoint, showEndpoint}
 	local := arg{names: "--local", hidden: true, kind: flag}
 	create := join(workspaceArgs(), []arg{
 		{names: "--name -n", help: "Name of the online endpoint; goes before the file's."}, fileArg(false),
@@ -31,8 +32,8 @@ func endpointBranch() branch {
 				{names: "--mirror-traffic", help: "Copy of live traffic to one deployment, such as \"green=10\".", kind: many},
 				{names: "--defaults", hidden: true}})},
 		{name: "show", help: "Show details for an endpoint.", run: endpointShow, args: join(workspaceArgs(), []arg{name, local})},
-		{name: "list", help: "List endpoints in a workspace.", run: endpointList, args: join(workspaceArgs(), []arg{local})},
-		{name: "delete", help: "Delete an endpoint and its deployments.", run: endpointDelete, args: join(workspaceArgs(), []arg{name, yesArg(), noWaitArg(), local})},
+		{name: "list", help: "List endpoints in a workspace.", run: endpoint.list(allEndpoints), args: join(workspaceArgs(), []arg{local})},
+		{name: "delete", help: "Delete an endpoint and its deployments.", run: endpoint.delete(endpointAt("name"), "the online endpoint %s and its deployments"), args: join(workspaceArgs(), []arg{name, yesArg(), noWaitArg(), local})},
 		{name: "invoke", help: "Invoke an endpoint.", run: endpointInvoke, example: "az ml online-endpoint invoke --name NAME --request-file request.json",
 			args: join(workspaceArgs(), []arg{name, {names: "--request-file -r", help: "File with the request's data."},
 				{names: "--deployment-name -d", help: "Name of the deployment to target."}, local})},
@@ -55,8 +56,31 @@ func (c *Call) endpointPath(ctx context.Context, name string) (*cloud.Session, s
 	if err := c.refuseLocal(); err != nil {
 		return nil, "", "", err
 	}
-	s, workspace, err := c.inWorkspace(ctx)
+	s, workspace, err := inWorkspace(ctx, c)
 	return s, workspace, workspace + "/onlineEndpoints/" + escape(name), err
+}
+
+// endpointAt is the endpoint that an argument names.
+func endpointAt(key string) place {
+	return func(ctx context.Context, c *Call) (*cloud.Session, string, error) {
+		s, _, path, err := c.endpointPath(ctx, c.str(key))
+		return s, path, err
+	}
+}
+
+func allEndpoints(ctx context.Context, c *Call) (*cloud.Session, string, error) {
+	if err := c.refuseLocal(); err != nil {
+		return nil, "", err
+	}
+	return place(inWorkspace).below("onlineEndpoints")(ctx, c)
+}
+
+// endpoint gets the endpoint that --name names.
+func (c *Call) endpoint(ctx context.Context) (s *cloud.Session, path string, found object, err error) {
+	if s, path, err = endpointAt("name")(ctx, c); err == nil {
+		found, err = s.Get(ctx, path, versionEndpoint)
+	}
+	return s, path, found, err
 }
 
 // load reads a definition and lays the command line's settings over it.
@@ -260,11 +284,7 @@ func (c *Call) nameOrFile() (string, error) {
 }
 
 func endpointShow(ctx context.Context, c *Call) (any, error) {
-	s, _, path, err := c.endpointPath(ctx, c.str("name"))
-	if err != nil {
-		return nil, err
-	}
-	e, err := s.Get(ctx, path, versionEndpoint)
+	s, path, e, err := c.endpoint(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -282,50 +302,21 @@ func endpointShow(ctx context.Context, c *Call) (any, error) {
 	return shown, nil
 }
 
-func endpointList(ctx context.Context, c *Call) (any, error) {
-	if err := c.refuseLocal(); err != nil {
-		return nil, err
-	}
-	s, workspace, err := c.inWorkspace(ctx)
-	if err != nil {
-		return nil, err
-	}
-	list, err := s.List(ctx, workspace+"/onlineEndpoints", versionEndpoint, nil)
-	if err != nil {
-		return nil, err
-	}
-	return each(list, showEndpoint), nil
-}
-
-func endpointDelete(ctx context.Context, c *Call) (any, error) {
-	s, _, path, err := c.endpointPath(ctx, c.str("name"))
-	if err != nil {
-		return nil, err
-	}
-	if err := c.confirm("Are you sure you want to delete the online endpoint " + c.str("name") + " and its deployments?"); err != nil {
-		return nil, err
-	}
-	return nil, c.finish(ctx, s, cloud.Request{Method: http.MethodDelete, Path: path, Version: versionEndpoint}, "deleting endpoint "+c.str("name"))
-}
-
-// credential returns what invoke sends as bearer.
-func credential(ctx context.Context, s *cloud.Session, path string, endpoint object) (string, error) {
+// credentials returns what lets a client in: a token, or the keys.
+func credentials(ctx context.Context, s *cloud.Session, path string, endpoint object) (object, error) {
+	action := "/listKeys"
 	switch strings.ToLower(text(endpoint, "properties.authMode")) {
 	case "aadtoken":
 		token, err := s.Token(ctx, cloud.AudienceML)
-		return token.Access, err
+		return object{"accessToken": token.Access, "expiryTimeUtc": token.Expires.Unix(), "tokenType": "Bearer"}, err
 	case "amltoken":
-		reply, err := s.Call(ctx, cloud.Request{Method: http.MethodPost, Path: path + "/token", Version: versionEndpoint})
-		if err != nil {
-			return "", err
-		}
-		return text(reply.Object(), "accessToken"), nil
+		action = "/token"
 	}
-	reply, err := s.Call(ctx, cloud.Request{Method: http.MethodPost, Path: path + "/listKeys", Version: versionEndpoint})
+	reply, err := s.Call(ctx, cloud.Request{Method: http.MethodPost, Path: path + action, Version: versionEndpoint})
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	return text(reply.Object(), "primaryKey"), nil
+	return reply.Object(), nil
 }
 
 // requestBody reads a request file; the real client takes JSON only, and sends
@@ -350,11 +341,7 @@ func endpointInvoke(ctx context.Context, c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, _, path, err := c.endpointPath(ctx, c.str("name"))
-	if err != nil {
-		return nil, err
-	}
-	e, err := s.Get(ctx, path, versionEndpoint)
+	s, path, e, err := c.endpoint(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -362,11 +349,11 @@ func endpointInvoke(ctx context.Context, c *Call) (any, error) {
 	if target == "" {
 		return nil, fmt.Errorf("the endpoint %s has no scoring address; its state is %s", c.str("name"), text(e, "properties.provisioningState"))
 	}
-	bearer, err := credential(ctx, s, path, e)
+	access, err := credentials(ctx, s, path, e)
 	if err != nil {
 		return nil, err
 	}
-	header := http.Header{"Content-Type": {"application/json"}, "Accept": {"application/json"}, "Authorization": {"Bearer " + bearer}}
+	header := http.Header{"Content-Type": {"application/json"}, "Accept": {"application/json"}, "Authorization": {"Bearer " + firstText(access, "accessToken", "primaryKey")}}
 	if deployment := c.str("deployment-name"); deployment != "" {
 		header.Set("azureml-model-deployment", deployment)
 	}
@@ -387,31 +374,15 @@ func endpointInvoke(ctx context.Context, c *Call) (any, error) {
 }
 
 func endpointCredentials(ctx context.Context, c *Call) (any, error) {
-	s, _, path, err := c.endpointPath(ctx, c.str("name"))
+	s, path, e, err := c.endpoint(ctx)
 	if err != nil {
 		return nil, err
 	}
-	e, err := s.Get(ctx, path, versionEndpoint)
-	if err != nil {
-		return nil, err
-	}
-	action := "/listKeys"
-	switch strings.ToLower(text(e, "properties.authMode")) {
-	case "aadtoken":
-		token, err := s.Token(ctx, cloud.AudienceML)
-		return object{"accessToken": token.Access, "expiryTimeUtc": token.Expires.Unix(), "tokenType": "Bearer"}, err
-	case "amltoken":
-		action = "/token"
-	}
-	reply, err := s.Call(ctx, cloud.Request{Method: http.MethodPost, Path: path + action, Version: versionEndpoint})
-	if err != nil {
-		return nil, err
-	}
-	return reply.Body, nil
+	return credentials(ctx, s, path, e)
 }
 
 func endpointRegenerate(ctx context.Context, c *Call) (any, error) {
-	s, _, path, err := c.endpointPath(ctx, c.str("name"))
+	s, path, err := endpointAt("name")(ctx, c)
 	if err != nil {
 		return nil, err
 	}

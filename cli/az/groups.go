@@ -6,41 +6,42 @@ import (
 	"net/http"
 
 	"lapis/cli/cloud"
-	"lapis/cli/setting"
 )
 
 func groupBranch() branch {
 	name := arg{names: "--name --resource-group -n -g", help: "Name of the resource group.", required: true, from: "group"}
+	group := kind{versionGroups, func(o object) object { return o }}
 	return branch{name: "group", help: "Manage resource groups.", commands: []command{
 		{name: "create", help: "Create a resource group.", run: groupCreate, args: []arg{name, {names: "--location -l", help: "Location.", required: true, from: "location"}, tagsArg()}},
-		{name: "show", help: "Get a resource group.", run: groupShow, args: []arg{name}},
-		{name: "list", help: "List resource groups.", run: groupList, args: []arg{{names: "--tag", hidden: true}}},
+		{name: "show", help: "Get a resource group.", run: group.show(groupAt("name")), args: []arg{name}},
+		{name: "list", help: "List resource groups.", run: group.list(allGroups), args: []arg{{names: "--tag", hidden: true}}},
 		{name: "exists", help: "Check if a resource group exists.", run: groupExists, args: []arg{name}},
-		{name: "delete", help: "Delete a resource group, with all that is in it.", run: groupDelete,
+		{name: "delete", help: "Delete a resource group, with all that is in it.", run: group.delete(groupAt("name"), "the resource group %s and all in it"),
 			args: []arg{{names: name.names, help: name.help, required: true}, yesArg(), noWaitArg()}},
 	}}
 }
 
-// at returns the session and the path of the group that an argument names.
-func (c *Call) groupAt(ctx context.Context, key string) (*cloud.Session, string, error) {
-	s, err := c.Session()
-	if err != nil {
-		return nil, "", err
+// groupAt is the group that an argument names.
+func groupAt(key string) place {
+	return func(ctx context.Context, c *Call) (*cloud.Session, string, error) {
+		s, sub, err := c.inSubscription(ctx)
+		return s, groupPath(sub, c.str(key)), err
 	}
-	sub, err := c.subscription(ctx)
-	return s, groupPath(sub, c.str(key)), err
+}
+
+func allGroups(ctx context.Context, c *Call) (*cloud.Session, string, error) {
+	s, sub, err := c.inSubscription(ctx)
+	return s, subscriptionPath(sub) + "/resourceGroups", err
 }
 
 func groupCreate(ctx context.Context, c *Call) (any, error) {
-	s, path, err := c.groupAt(ctx, "name")
+	s, path, err := groupAt("name")(ctx, c)
 	if err != nil {
 		return nil, err
 	}
 	body := object{"location": c.str("location")}
-	if c.given("tags") {
-		if body["tags"], err = setting.Pairs(c.list("tags")); err != nil {
-			return nil, usage("argument --tags: %v", err)
-		}
+	if err := c.putTags(body); err != nil {
+		return nil, err
 	}
 	reply, err := s.Call(ctx, cloud.Request{Method: http.MethodPut, Path: path, Version: versionGroups, Body: body})
 	if err != nil {
@@ -49,28 +50,8 @@ func groupCreate(ctx context.Context, c *Call) (any, error) {
 	return reply.Body, nil
 }
 
-func groupShow(ctx context.Context, c *Call) (any, error) {
-	s, path, err := c.groupAt(ctx, "name")
-	if err != nil {
-		return nil, err
-	}
-	return s.Get(ctx, path, versionGroups)
-}
-
-func groupList(ctx context.Context, c *Call) (any, error) {
-	s, err := c.Session()
-	if err != nil {
-		return nil, err
-	}
-	sub, err := c.subscription(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return s.List(ctx, subscriptionPath(sub)+"/resourceGroups", versionGroups, nil)
-}
-
 func groupExists(ctx context.Context, c *Call) (any, error) {
-	s, path, err := c.groupAt(ctx, "name")
+	s, path, err := groupAt("name")(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -79,17 +60,6 @@ func groupExists(ctx context.Context, c *Call) (any, error) {
 		return false, nil
 	}
 	return true, err
-}
-
-func groupDelete(ctx context.Context, c *Call) (any, error) {
-	s, path, err := c.groupAt(ctx, "name")
-	if err != nil {
-		return nil, err
-	}
-	if err := c.confirm("Are you sure you want to delete the resource group " + c.str("name") + " and all in it?"); err != nil {
-		return nil, err
-	}
-	return nil, c.finish(ctx, s, cloud.Request{Method: http.MethodDelete, Path: path, Version: versionGroups}, "deleting "+c.str("name"))
 }
 
 // finish sends a request that gives no result and follows its operation, but

@@ -260,14 +260,17 @@ func showResources(v any) any {
 	if !ok {
 		return nil
 	}
-	amounts := func(v any) any {
-		a, ok := v.(object)
-		if !ok {
-			return nil
-		}
-		return prune(object{"cpu": a["cpu"], "memory": a["memory"], "nvidia.com/gpu": a["gpu"]})
+	return prune(object{"requests": amounts(r["containerResourceRequests"], "gpu", "nvidia.com/gpu"), "limits": amounts(r["containerResourceLimits"], "gpu", "nvidia.com/gpu")})
+}
+
+// amounts copies what a container asks for; the GPU has another name on the
+// wire than in files.
+func amounts(v any, gpu, as string) any {
+	a, ok := v.(object)
+	if !ok {
+		return nil
 	}
-	return prune(object{"requests": amounts(r["containerResourceRequests"]), "limits": amounts(r["containerResourceLimits"])})
+	return prune(object{"cpu": a["cpu"], "memory": a["memory"], as: a[gpu]})
 }
 
 // wireDeployment makes the body of a PUT from a checked definition whose assets
@@ -339,12 +342,5 @@ func wireResources(v any) any {
 	if !ok {
 		return nil
 	}
-	amounts := func(v any) any {
-		a, ok := v.(object)
-		if !ok {
-			return nil
-		}
-		return prune(object{"cpu": a["cpu"], "memory": a["memory"], "gpu": a["nvidia.com/gpu"]})
-	}
-	return prune(object{"containerResourceRequests": amounts(r["requests"]), "containerResourceLimits": amounts(r["limits"])})
+	return prune(object{"containerResourceRequests": amounts(r["requests"], "nvidia.com/gpu", "gpu"), "containerResourceLimits": amounts(r["limits"], "nvidia.com/gpu", "gpu")})
 }

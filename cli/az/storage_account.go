@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"lapis/cli/cloud"
-	"lapis/cli/setting"
 )
 
 const accountType = "Microsoft.Storage/storageAccounts"
@@ -17,6 +16,7 @@ func storageBranch() branch {
 	optionalGroup := groupArg()
 	optionalGroup.required = false
 	name := nameArg("The storage account name.")
+	account := kind{versionStorage, flatten}
 	keysName := arg{names: "--account-name -n", help: "The storage account name.", required: true}
 	return branch{name: "storage", help: "Manage Azure Cloud Storage resources.", branches: []branch{
 		{name: "account", help: "Manage storage accounts.",
@@ -34,7 +34,7 @@ func storageBranch() branch {
 						{names: "--allow-shared-key-access", help: "Allow requests signed with an account key.", kind: truth},
 						{names: "--min-tls-version", help: "The minimum TLS version.", choices: []string{"TLS1_0", "TLS1_1", "TLS1_2", "TLS1_3"}}}},
 				{name: "show", help: "Show a storage account.", run: storageShow, args: []arg{name, optionalGroup}},
-				{name: "list", help: "List storage accounts.", run: storageList, args: []arg{optionalGroup}},
+				{name: "list", help: "List storage accounts.", run: account.list(allOf(accountType)), args: []arg{optionalGroup}},
 				{name: "delete", help: "Delete a storage account, with all that is in it.", run: storageDelete, args: []arg{name, optionalGroup, yesArg()}},
 			}},
 		containerBranch(), blobBranch(),
@@ -42,7 +42,7 @@ func storageBranch() branch {
 }
 
 func storageCreate(ctx context.Context, c *Call) (any, error) {
-	s, path, err := c.resourceAt(ctx, accountType)
+	s, path, err := inGroup(accountType)(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -65,10 +65,8 @@ func storageCreate(ctx context.Context, c *Call) (any, error) {
 		}
 	}
 	body := object{"sku": object{"name": c.str("sku")}, "kind": c.str("kind"), "location": location, "properties": props}
-	if c.given("tags") {
-		if body["tags"], err = setting.Pairs(c.list("tags")); err != nil {
-			return nil, usage("argument --tags: %v", err)
-		}
+	if err := c.putTags(body); err != nil {
+		return nil, err
 	}
 	account, err := c.follow(ctx, s, cloud.Request{Method: http.MethodPut, Path: path, Version: versionStorage, Body: body}, "creating "+c.str("name"))
 	if err != nil {
@@ -106,11 +104,7 @@ func (c *Call) checkName(ctx context.Context, s *cloud.Session, path string) err
 // findAccount returns a storage account's resource, from the given group or by
 // its name, which no other account has.
 func (c *Call) findAccount(ctx context.Context, name, group string) (object, error) {
-	s, err := c.Session()
-	if err != nil {
-		return nil, err
-	}
-	sub, err := c.subscription(ctx)
+	s, sub, err := c.inSubscription(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -129,51 +123,23 @@ func (c *Call) findAccount(ctx context.Context, name, group string) (object, err
 	return nil, &cloud.Failure{Status: http.StatusNotFound, Code: "ResourceNotFound", Message: fmt.Sprintf("the storage account %q was not found in subscription %s", name, sub)}
 }
 
-// groupOfAccount is the group that was given, or the configured one.
-func (c *Call) groupOfAccount() string { return c.str("resource-group") }
-
 func storageShow(ctx context.Context, c *Call) (any, error) {
-	account, err := c.findAccount(ctx, c.str("name"), c.groupOfAccount())
+	account, err := c.findAccount(ctx, c.str("name"), c.str("resource-group"))
 	if err != nil {
 		return nil, err
 	}
 	return flatten(account), nil
 }
 
-func storageList(ctx context.Context, c *Call) (any, error) {
-	s, err := c.Session()
-	if err != nil {
-		return nil, err
-	}
-	sub, err := c.subscription(ctx)
-	if err != nil {
-		return nil, err
-	}
-	scope := subscriptionPath(sub)
-	if group := c.str("resource-group"); group != "" {
-		scope = groupPath(sub, group)
-	}
-	list, err := s.List(ctx, scope+"/providers/"+accountType, versionStorage, nil)
-	if err != nil {
-		return nil, err
-	}
-	return each(list, flatten), nil
-}
-
 func storageDelete(ctx context.Context, c *Call) (any, error) {
 	if err := c.confirm("Are you sure you want to delete the storage account " + c.str("name") + "?"); err != nil {
 		return nil, err
 	}
-	s, err := c.Session()
+	s, path, err := inGroup(accountType)(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	sub, err := c.subscription(ctx)
-	if err != nil {
-		return nil, err
-	}
-	path := providerPath(sub, c.groupOfAccount(), accountType, c.str("name"))
-	if c.groupOfAccount() == "" {
+	if c.str("resource-group") == "" {
 		account, err := c.findAccount(ctx, c.str("name"), "")
 		if err != nil {
 			return nil, err
@@ -188,7 +154,7 @@ func accountKeys(ctx context.Context, c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	account, err := c.findAccount(ctx, c.str("account-name"), c.groupOfAccount())
+	account, err := c.findAccount(ctx, c.str("account-name"), c.str("resource-group"))
 	if err != nil {
 		return nil, err
 	}

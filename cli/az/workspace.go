@@ -11,10 +11,11 @@ import (
 const workspaceType = "Microsoft.MachineLearningServices/workspaces"
 
 func workspaceBranch() branch {
+	workspace := kind{versionWorkspace, showWorkspace}
 	return branch{name: "workspace", help: "Manage Azure ML workspaces.", commands: []command{
-		{name: "show", help: "Show details for a workspace.", run: workspaceShow, args: []arg{groupArg(),
+		{name: "show", help: "Show details for a workspace.", run: workspace.show(inWorkspace), args: []arg{groupArg(),
 			{names: "--name --workspace-name -n -w", help: "Name of the workspace.", required: true, from: "workspace"}}},
-		{name: "list", help: "List workspaces of a resource group.", run: workspaceList, args: []arg{groupArg()}},
+		{name: "list", help: "List workspaces of a resource group.", run: workspace.list(allOf(workspaceType)), args: []arg{groupArg()}},
 	}}
 }
 
@@ -28,42 +29,14 @@ func (c *Call) workspaceID(ctx context.Context) (string, error) {
 	return providerPath(sub, c.str("resource-group"), workspaceType, name), err
 }
 
-// inWorkspace returns the session and the path of the workspace.
-func (c *Call) inWorkspace(ctx context.Context) (*cloud.Session, string, error) {
+// inWorkspace is the workspace that the arguments name.
+func inWorkspace(ctx context.Context, c *Call) (*cloud.Session, string, error) {
 	s, err := c.Session()
 	if err != nil {
 		return nil, "", err
 	}
 	path, err := c.workspaceID(ctx)
 	return s, path, err
-}
-
-func workspaceShow(ctx context.Context, c *Call) (any, error) {
-	s, path, err := c.inWorkspace(ctx)
-	if err != nil {
-		return nil, err
-	}
-	w, err := s.Get(ctx, path, versionWorkspace)
-	if err != nil {
-		return nil, err
-	}
-	return showWorkspace(w), nil
-}
-
-func workspaceList(ctx context.Context, c *Call) (any, error) {
-	s, err := c.Session()
-	if err != nil {
-		return nil, err
-	}
-	sub, err := c.subscription(ctx)
-	if err != nil {
-		return nil, err
-	}
-	list, err := s.List(ctx, groupPath(sub, c.str("resource-group"))+"/providers/"+workspaceType, versionWorkspace, nil)
-	if err != nil {
-		return nil, err
-	}
-	return each(list, showWorkspace), nil
 }
 
 func showWorkspace(w object) object {
@@ -90,90 +63,70 @@ func listArgs() []arg {
 }
 
 func modelBranch() branch {
+	model := kind{versionModel, showModel}
 	return branch{name: "model", help: "Manage Azure ML models.", commands: []command{
-		{name: "list", help: "List models, or the versions of one.", args: listArgs(), run: assetList("models", versionModel, showModel)},
-		{name: "show", help: "Show details for a model.", args: assetArgs(), run: assetShow("models", versionModel, showModel)},
+		{name: "list", help: "List models, or the versions of one.", args: listArgs(), run: model.list(assets("models"))},
+		{name: "show", help: "Show details for a model.", args: assetArgs(), run: model.show(assetVersion("models", versionModel))},
 	}}
 }
 
 func environmentBranch() branch {
+	environment := kind{versionEnvironment, showEnvironment}
 	return branch{name: "environment", help: "Manage Azure ML environments.", commands: []command{
-		{name: "list", help: "List environments, or the versions of one.", args: listArgs(), run: assetList("environments", versionEnvironment, showEnvironment)},
-		{name: "show", help: "Show details for an environment.", args: assetArgs(), run: assetShow("environments", versionEnvironment, showEnvironment)},
+		{name: "list", help: "List environments, or the versions of one.", args: listArgs(), run: environment.list(assets("environments"))},
+		{name: "show", help: "Show details for an environment.", args: assetArgs(), run: environment.show(assetVersion("environments", versionEnvironment))},
 	}}
 }
 
 func datastoreBranch() branch {
+	datastore := kind{versionDatastore, showDatastore}
+	named := join(workspaceArgs(), []arg{nameArg("Name of the datastore.")})
 	return branch{name: "datastore", help: "Manage Azure ML datastores.", commands: []command{
-		{name: "list", help: "List datastores.", args: workspaceArgs(), run: func(ctx context.Context, c *Call) (any, error) {
-			s, path, err := c.inWorkspace(ctx)
-			if err != nil {
-				return nil, err
-			}
-			list, err := s.List(ctx, path+"/datastores", versionDatastore, nil)
-			if err != nil {
-				return nil, err
-			}
-			return each(list, showDatastore), nil
-		}},
-		{name: "show", help: "Show details for a datastore.", args: join(workspaceArgs(), []arg{nameArg("Name of the datastore.")}), run: func(ctx context.Context, c *Call) (any, error) {
-			s, path, err := c.inWorkspace(ctx)
-			if err != nil {
-				return nil, err
-			}
-			store, err := s.Get(ctx, path+"/datastores/"+escape(c.str("name")), versionDatastore)
-			if err != nil {
-				return nil, err
-			}
-			return showDatastore(store), nil
-		}},
+		{name: "list", help: "List datastores.", args: workspaceArgs(), run: datastore.list(place(inWorkspace).below("datastores"))},
+		{name: "show", help: "Show details for a datastore.", args: named, run: datastore.show(assetAt("datastores"))},
 	}}
 }
 
-func assetList(kind, version string, show func(object) object) func(context.Context, *Call) (any, error) {
-	return func(ctx context.Context, c *Call) (any, error) {
-		s, path, err := c.inWorkspace(ctx)
-		if err != nil {
-			return nil, err
-		}
-		path += "/" + kind
-		if name := c.str("name"); name != "" {
-			path += "/" + escape(name) + "/versions"
-		}
-		list, err := s.List(ctx, path, version, nil)
-		if err != nil {
-			return nil, err
-		}
-		return each(list, show), nil
+// assetAt is the asset of a collection that --name names.
+func assetAt(collection string) place {
+	return func(ctx context.Context, c *Call) (*cloud.Session, string, error) {
+		s, path, err := inWorkspace(ctx, c)
+		return s, path + "/" + collection + "/" + escape(c.str("name")), err
 	}
 }
 
-func assetShow(kind, version string, show func(object) object) func(context.Context, *Call) (any, error) {
-	return func(ctx context.Context, c *Call) (any, error) {
+// assets is the collection, or the versions of the asset that --name names.
+func assets(collection string) place {
+	return func(ctx context.Context, c *Call) (*cloud.Session, string, error) {
+		if c.str("name") != "" {
+			return assetAt(collection).below("versions")(ctx, c)
+		}
+		return place(inWorkspace).below(collection)(ctx, c)
+	}
+}
+
+// assetVersion is the version that --version or --label names.
+func assetVersion(collection, version string) place {
+	return func(ctx context.Context, c *Call) (*cloud.Session, string, error) {
 		if c.given("version") == c.given("label") {
-			return nil, usage("give either --version/-v or --label/-l")
+			return nil, "", usage("give either --version/-v or --label/-l")
 		}
-		s, path, err := c.inWorkspace(ctx)
+		s, path, err := assetAt(collection)(ctx, c)
 		if err != nil {
-			return nil, err
+			return nil, "", err
 		}
-		path += "/" + kind + "/" + escape(c.str("name"))
 		v := c.str("version")
 		if c.given("label") {
 			if c.str("label") != "latest" {
-				return nil, usage("argument --label/-l: the only label is latest")
+				return nil, "", usage("argument --label/-l: the only label is latest")
 			}
 			container, err := s.Get(ctx, path, version)
 			if err != nil {
-				return nil, err
+				return nil, "", err
 			}
 			v = text(container, "properties.latestVersion")
 		}
-		asset, err := s.Get(ctx, path+"/versions/"+escape(v), version)
-		if err != nil {
-			return nil, err
-		}
-		return show(asset), nil
+		return s, path + "/versions/" + escape(v), nil
 	}
 }
 
