@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"lapis/cli/az"
 	"lapis/cli/cloud"
 )
 
@@ -31,16 +32,22 @@ func (p *platform) explain() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		decision := reply.Object()
 		if p.Formatted() {
-			return p.Print(reply.Body)
+			err = p.Print(decision)
+		} else {
+			p.tell(decision)
 		}
-		p.tell(reply.Object())
-		return nil
+		if err == nil && decision["allowed"] != true {
+			err = az.ErrNo
+		}
+		return err
 	}))
 	cmd.Flags().StringVar(&principal, "principal", "", "Object id of the principal.")
 	cmd.Flags().StringVar(&action, "action", "", "Action, such as Microsoft.Storage/storageAccounts/read, or a data action.")
 	cmd.Flags().StringVar(&scope, "scope", "", "Id of the resource that it is done to.")
 	cmd.Flags().BoolVar(&data, "data-action", false, "The action is a data action. Those of blobs are known to be.")
+	cmd.Long = "The exit code is 0 for ALLOWED and 1 for DENIED, with -o and --query too.\nWhat fails says so on stderr, and has the exit code of a failed az command."
 	cmd.Example = "lapis explain --principal ID --action Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read --scope SCOPE"
 	return cmd
 }

@@ -26,6 +26,10 @@ func usage(format string, args ...any) *usageError {
 	return &usageError{text: fmt.Sprintf(format, args...)}
 }
 
+// ErrNo ends a command whose result, already printed, is a no. The exit code is
+// 1, and nothing more is said.
+var ErrNo = errors.New("the answer is no")
+
 // hintedError is an error with what to do next.
 type hintedError struct {
 	error
@@ -126,6 +130,9 @@ func (a *App) needsCommand(cmd *cobra.Command, words []string) error {
 // complain draws an error on stderr and returns the exit code: 2 for a wrong
 // command line, 3 for a resource that is not there, else 1.
 func (a *App) complain(root *cobra.Command, err error) int {
+	if errors.Is(err, ErrNo) {
+		return 1
+	}
 	var bad *usageError
 	if errors.As(err, &bad) {
 		a.errorLine(bad.text)
