@@ -55,9 +55,9 @@ func (f *Front) readBody(w http.ResponseWriter, r *http.Request, limit int64) (b
 	if r.Body == nil || known == 0 {
 		return nil, 0, nil
 	}
-	began, paced := f.now(), 0
+	began, paced := time.Now(), 0
 	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Now().Add(f.paceOf(0))) // not every ResponseWriter can
+	_ = control.SetReadDeadline(began.Add(f.paceOf(0))) // not every ResponseWriter can
 	in := r.Body
 	if known < 0 { // else there is no more of it
 		in = http.MaxBytesReader(w, in, limit)
@@ -82,7 +82,7 @@ func (f *Front) readBody(w http.ResponseWriter, r *http.Request, limit int64) (b
 		}
 		if len(body)-paced >= bodyPiece {
 			paced = len(body)
-			_ = control.SetReadDeadline(time.Now().Add(f.paceOf(paced) - f.now().Sub(began)))
+			_ = control.SetReadDeadline(began.Add(f.paceOf(paced)))
 		}
 	}
 }
