@@ -1,10 +1,10 @@
 package process
 
 import (
-	"bufio"
 	"bytes"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -12,8 +12,9 @@ import (
 )
 
 const (
-	maxLine  = 64 << 10 // a longer line is cut into several
-	tailSize = 8 << 10  // of the console, kept for the cause of an early end
+	maxLine   = 64 << 10 // a longer line is cut into several
+	usualLine = 4 << 10
+	tailSize  = 8 << 10 // of the console, kept for the cause of an early end
 )
 
 // console hands an instance's output on, a whole line at a time, and puts our
@@ -39,15 +40,29 @@ func newConsole(to io.Writer, pid int, now func() time.Time) *console {
 }
 
 // copy reads lines until the other end closes. Bytes of a last line without
-// an end are not lost.
+// an end are not lost. The buffer is small but while a line needs more of it:
+// there are as many as instances, and most have nothing to say.
 func (c *console) copy(from io.Reader) {
-	r := bufio.NewReaderSize(from, maxLine)
+	buffer := make([]byte, 0, usualLine)
 	for {
-		line, err := r.ReadSlice('\n')
-		if len(line) > 0 {
-			c.write(bytes.TrimRight(line, "\r\n"))
+		if len(buffer) == cap(buffer) {
+			buffer = slices.Grow(buffer, len(buffer))[:len(buffer):min(2*cap(buffer), maxLine)]
 		}
-		if err != nil && err != bufio.ErrBufferFull {
+		n, err := from.Read(buffer[len(buffer):cap(buffer)])
+		rest := buffer[:len(buffer)+n]
+		for {
+			line, more, whole := bytes.Cut(rest, []byte{'\n'})
+			if !whole && len(rest) < maxLine && (err == nil || len(rest) == 0) {
+				break
+			}
+			c.write(bytes.TrimRight(line, "\r"))
+			rest = more
+		}
+		if cap(buffer) > usualLine && len(rest) < usualLine {
+			buffer = make([]byte, 0, usualLine)
+		}
+		buffer = append(buffer[:0], rest...)
+		if err != nil {
 			return
 		}
 	}

@@ -3,7 +3,10 @@ package process
 import (
 	"bytes"
 	"fmt"
+	"io"
+	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 )
 
@@ -25,5 +28,27 @@ func TestAccessLineIsAsAnyOther(t *testing.T) {
 	c.access(now, "POST", "/score", 200, 0, -1)
 	if want := fmt.Sprintf("%s I [4711] azmlinfsrv - POST /score 200 0.000ms N/A\n", now.UTC().Format("2006-01-02 15:04:05,000")); out.String() != want {
 		t.Errorf("got  %swant %s", out.String(), want)
+	}
+}
+
+func TestConsoleKeepsEveryByteOfEveryLine(t *testing.T) {
+	long := strings.Repeat("x", 2*usualLine+10)
+	for _, c := range []struct{ name, in, want string }{
+		{"nothing", "", ""},
+		{"lines", "a\nb\n\nc\r\n", "a\nb\n\nc\n"},
+		{"a last line without an end", "a\nb", "a\nb\n"},
+		{"longer than usual, then short ones", long + "\na\n" + long + "b\n", long + "\na\n" + long + "b\n"},
+		{"as long as a line may be", strings.Repeat("y", maxLine-1) + "\nz", strings.Repeat("y", maxLine-1) + "\nz\n"},
+		{"longer than that", strings.Repeat("y", maxLine+3) + "\nz\n", strings.Repeat("y", maxLine) + "\nyyy\nz\n"},
+	} {
+		for how, reader := range map[string]func(io.Reader) io.Reader{
+			"at once": func(r io.Reader) io.Reader { return r }, "byte by byte": iotest.OneByteReader, "with the end": iotest.DataErrReader,
+		} {
+			var got bytes.Buffer
+			newConsole(&got, 1, time.Now).copy(reader(strings.NewReader(c.in)))
+			if got.String() != c.want {
+				t.Errorf("%s, %s: %d bytes, want %d", c.name, how, got.Len(), len(c.want))
+			}
+		}
 	}
 }

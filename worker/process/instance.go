@@ -96,10 +96,10 @@ func (r *Runtime) launch(ctx context.Context, spec worker.Spec) (*instance, erro
 func (i *instance) watch(out *os.File) {
 	var readers sync.WaitGroup
 	readers.Go(func() {
-		err := i.readFrames(i.data, maxData, i.requests.hear)
+		err := i.readFrames(i.data, 64<<10, maxData, i.requests.hear)
 		i.requests.end(errors.Is(err, syscall.ECONNRESET))
 	})
-	readers.Go(func() { _ = i.readFrames(i.control, maxControl, i.hear) })
+	readers.Go(func() { _ = i.readFrames(i.control, 4<<10, maxControl, i.hear) })
 	readers.Go(func() { i.console.copy(out) })
 	go func() {
 		how := i.reap()
@@ -122,8 +122,8 @@ func (i *instance) watch(out *os.File) {
 
 // readFrames hands frames over until the socket ends, and returns how it did.
 // What is malformed ends the instance: nothing after it can be trusted.
-func (i *instance) readFrames(conn net.Conn, limit int, take func(frame) error) error {
-	r := bufio.NewReaderSize(conn, 64<<10)
+func (i *instance) readFrames(conn net.Conn, buffer, limit int, take func(frame) error) error {
+	r := bufio.NewReaderSize(conn, buffer)
 	for {
 		f, err := readFrame(r, limit)
 		if err == nil {
