@@ -34,7 +34,8 @@ const (
 // imports is learned from instances that got ready; it is kept in a file, so
 // that it is known after a restart. A zygote is made when something has been
 // learned that it lacks, in the background; the one before it lives as long
-// as its instances do.
+// as its instances do. Each keeps one process ready for the next instance; see
+// spare.
 type nursery struct {
 	off    bool          // nothing is forked
 	dir    string        // of what has been learned

@@ -3,6 +3,9 @@
 It runs no code of the user, sees no identity and no secret, and has one
 thread. What it gets and says goes over one socket, in the frames of frames.py;
 zygote_linux.go is the other end and explains the kinds.
+
+What it forks gets ready as far as all instances are alike, and then waits to
+be told what it is, on its own control socket. That may be at once or later.
 """
 
 from __future__ import annotations
