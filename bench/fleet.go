@@ -202,7 +202,7 @@ func (o owner) create(ctx context.Context, endpoint string, deployment object, a
 func (o owner) awaitSleep(ctx context.Context, live int) error {
 	for began := time.Now(); ; {
 		pids, err := lineage.Descendants(o.pid)
-		if err != nil || len(pids) <= live+1 { // one may be what the others are forked from
+		if err != nil || len(pids) <= live+2 { // what the others are forked from, and one that it has forked ahead
 			return err
 		}
 		if time.Since(began) > 5*time.Minute {
