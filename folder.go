@@ -15,6 +15,7 @@ import (
 
 	"lapis/client"
 	"lapis/content/disk"
+	"lapis/diskfile"
 	"lapis/gateway"
 	"lapis/identity"
 	"lapis/rbac"
@@ -89,7 +90,7 @@ func masterKey(path string, random io.Reader) ([]byte, error) {
 	if _, err := io.ReadFull(random, key); err != nil {
 		return nil, err
 	}
-	return key, client.WriteFile(path, key)
+	return key, diskfile.Write(path, key, 0o600)
 }
 
 // openIdentity opens who there is, what they may do, and what proves it.

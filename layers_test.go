@@ -19,7 +19,7 @@ import (
 // layers says in which layer each folder of the module lies, with all that is
 // below it. A package imports packages of lower layers only.
 var layers = map[string]int{
-	"armid": 0, "fault": 0, "secret": 0, "client": 0, "examples": 0, "heap": 0, "http1": 0, "logline": 0, "processors": 0,
+	"armid": 0, "fault": 0, "secret": 0, "client": 0, "diskfile": 0, "examples": 0, "heap": 0, "http1": 0, "jsonc": 0, "logline": 0, "processors": 0,
 	"store": 1, "content": 1,
 	"identity": 2, "token": 2, "rbac": 2, "resource": 2, "operation": 2,
 	"storageaccount": 3, "managedidentity": 3, "blob": 3, "registry": 3, "workspace": 3,
@@ -32,6 +32,7 @@ var layers = map[string]int{
 // beside lists what a folder may import of its own layer. Below one folder,
 // packages import one another as they like.
 var beside = map[string][]string{
+	"client":    {"diskfile"},
 	"token":     {"identity"},
 	"resource":  {"operation"},
 	"endpoint":  {"environment", "msi", "registry", "scoring", "worker"},
@@ -43,7 +44,7 @@ var beside = map[string][]string{
 // only narrows what a folder may import to these folders, whatever its layer.
 var only = map[string][]string{
 	// The command line has no private door: it speaks what every client speaks.
-	"cli": {"armid", "fault", "secret", "client", "examples", "heap", "logline", "processors"},
+	"cli": {"armid", "fault", "secret", "client", "diskfile", "examples", "heap", "jsonc", "logline", "processors"},
 	// These can run in another process or a pod, away from the platform.
 	"worker":  {},
 	"client":  {},

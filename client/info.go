@@ -15,6 +15,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"lapis/diskfile"
 )
 
 // FileName is the name of the file inside the data folder.
@@ -80,37 +82,7 @@ func Write(dataDir string, info Info) error {
 	if err != nil {
 		return err
 	}
-	return WriteFile(filepath.Join(dataDir, FileName), append(data, '\n'))
-}
-
-// WriteFile puts data into the named file with mode 0600, whole or not at all,
-// and durably.
-func WriteFile(name string, data []byte) error {
-	dir := filepath.Dir(name)
-	tmp, err := os.CreateTemp(dir, "."+filepath.Base(name)+".*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.Write(data)
-	if err == nil {
-		err = tmp.Sync()
-	}
-	if cerr := tmp.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(tmp.Name(), name)
-	}
-	if err != nil {
-		return err
-	}
-	folder, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer folder.Close()
-	return folder.Sync()
+	return diskfile.Write(filepath.Join(dataDir, FileName), append(data, '\n'), 0o600)
 }
 
 // LogValue keeps the secret out of logs.

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"lapis/diskfile"
 )
 
 // The folder of a Builder:
@@ -219,7 +221,7 @@ func (s *shelf) adopt(digest, name string) error {
 	if err := os.Rename(f.Name(), s.path("images", digest)); err != nil {
 		return err
 	}
-	return syncDir(s.path("images"))
+	return diskfile.SyncFolder(s.path("images"))
 }
 
 // pointers maps image digests to environment names.
@@ -305,12 +307,4 @@ func (b *Builder) Remove(hash string) error {
 		return fmt.Errorf("remove environment: %w", err)
 	}
 	return nil
-}
-
-func syncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

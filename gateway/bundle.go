@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	"lapis/diskfile"
 )
 
 // rootVariables name the files in which users keep the roots they trust. A
@@ -43,7 +45,7 @@ func (ca *CA) WriteBundle(path string) error {
 	if err != nil {
 		return err
 	}
-	return writeDurably(path, data, 0o644)
+	return diskfile.Write(path, data, 0o644)
 }
 
 func (ca *CA) bundle(getenv func(string) string, places []string) ([]byte, error) {

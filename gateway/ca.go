@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -23,6 +22,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"lapis/diskfile"
 )
 
 const (
@@ -197,7 +198,7 @@ func (ca *CA) save(path string) error {
 		return err
 	}
 	key := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
-	return writeDurably(path, append(key, ca.CertPEM()...), 0o600)
+	return diskfile.Write(path, append(key, ca.CertPEM()...), 0o600)
 }
 
 // CertPEM returns the authority's certificate, without its key.
@@ -275,28 +276,4 @@ func (ca *CA) mint(host string) (*tls.Certificate, error) {
 func within(host, domain string) bool {
 	rest, ok := strings.CutSuffix(host, domain)
 	return ok && (rest == "" || strings.HasSuffix(rest, "."))
-}
-
-// writeDurably replaces a file whole: after a crash there is the old or the new.
-func writeDurably(path string, data []byte, mode fs.FileMode) error {
-	tmp := path + ".tmp"
-	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(f, bytes.NewReader(data))
-	if err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()); err != nil {
-		return errors.Join(err, os.Remove(tmp))
-	}
-	if err := os.Rename(tmp, path); err != nil {
-		return err
-	}
-	folder, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(folder.Sync(), folder.Close())
 }

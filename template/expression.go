@@ -176,6 +176,8 @@ func (p *parser) word() string {
 	return p.text[begin:p.at]
 }
 
+func isLetter(c byte) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' }
+
 func shorten(text string) string {
 	if len(text) > 120 {
 		return strings.ToValidUTF8(text[:120], "") + "…"

@@ -49,7 +49,7 @@ type Template struct {
 	outputs    map[string]any
 }
 
-// Parse reads a template, in strict JSON (see [Strict]).
+// Parse reads a template, in plain JSON (see package jsonc).
 func Parse(raw json.RawMessage) (*Template, error) {
 	value, err := decode(raw)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"lapis/armid"
 	"lapis/fault"
+	"lapis/jsonc"
 )
 
 func here() Place {
@@ -18,7 +19,7 @@ func here() Place {
 }
 
 func plan(text string, given string) (*Plan, error) {
-	raw, err := Strict([]byte(text))
+	raw, err := jsonc.Spliced([]byte(text))
 	if err != nil {
 		return nil, err
 	}
@@ -276,46 +277,6 @@ func TestBadTemplatesAreRefusedWithTheirPlace(t *testing.T) {
 		_, err := plan(text, "")
 		wantInvalid(t, text, err, part)
 	}
-}
-
-// The template of workspaces, in the parts that use the language most.
-func TestStrictReadsWhatClientsSend(t *testing.T) {
-	for text, want := range map[string]string{
-		`{"properties": {"mode": "x"}, template: {"a": 1, /* c */ "b": "//no", } }`: `{"properties": {"mode": "x"}, "template": {"a": 1,   "b": "//no"} }`,
-		"{\"a\": \"x\ny\"} // end": `{"a": "x\ny"}  `,
-		"\ufeff[1, 2.5e3, true,]":  `[1, 2.5e3, true]`,
-		`{"a": "q\"}"}`:            `{"a": "q\"}"}`,
-	} {
-		got, err := Strict([]byte(text))
-		if err != nil {
-			t.Errorf("%s: %v", text, err)
-			continue
-		}
-		var a, b any
-		if json.Unmarshal(got, &a) != nil || json.Unmarshal([]byte(want), &b) != nil || !cmp.Equal(a, b) {
-			t.Errorf("%s: %s, want %s", text, got, want)
-		}
-	}
-	for _, text := range []string{``, `{`, `{"a": }`, `{a b: 1}`, `/`, `/* x`, `"x`, "\xff", `{"a": 1} {`} {
-		if got, err := Strict([]byte(text)); err == nil {
-			t.Errorf("%q: taken as %s", text, got)
-		}
-	}
-}
-
-func FuzzStrict(f *testing.F) {
-	for _, seed := range []string{`{"a": 1}`, `{template: {"x": [1,],}} // c`, "{\"a\": \"x\ny\"}", `[-1.5e+3, null]`, `/**/1`} {
-		f.Add([]byte(seed))
-	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		out, err := Strict(data)
-		if err == nil && !json.Valid(out) {
-			t.Errorf("%q gives %q", data, out)
-		}
-		if json.Valid(data) && err != nil && strings.ToValidUTF8(string(data), "") == string(data) {
-			t.Errorf("%q is JSON, and refused: %v", data, err)
-		}
-	})
 }
 
 func FuzzPlan(f *testing.F) {

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"lapis/jsonc"
 )
 
 // armTemplate is a template file: what is sent, and the types of its parameters.
@@ -48,7 +50,7 @@ func refuseBicep(file string) error {
 }
 
 func parseTemplate(data []byte) (armTemplate, error) {
-	content, err := plainJSON(data)
+	content, err := jsonc.Plain(data)
 	if err != nil {
 		return armTemplate{}, err
 	}
@@ -156,7 +158,7 @@ func parameterValue(kind, word string) (json.RawMessage, error) {
 		}
 		return json.RawMessage(word), nil
 	case "object", "secureobject", "array":
-		value, err := plainJSON([]byte(word))
+		value, err := jsonc.Plain([]byte(word))
 		if err != nil {
 			return nil, fmt.Errorf("JSON of the type %s is needed", kind)
 		}
@@ -186,7 +188,7 @@ func parametersIn(file string, read func(string) ([]byte, error)) (map[string]js
 
 // parameterObject reads parameters, in the envelope of parameter files or bare.
 func parameterObject(data []byte) (map[string]json.RawMessage, error) {
-	content, err := plainJSON(data)
+	content, err := jsonc.Plain(data)
 	if err != nil {
 		return nil, err
 	}

@@ -199,18 +199,3 @@ func FuzzTemplateParameters(f *testing.F) {
 		}
 	})
 }
-
-func FuzzPlainJSON(f *testing.F) {
-	for _, text := range []string{typedTemplate, `{"a": "//", /* x */ "b": [1,],}`, "\"a\n\"", `"\"`, `[,]`, "/*/"} {
-		f.Add(text)
-	}
-	f.Fuzz(func(t *testing.T, text string) {
-		got, err := plainJSON([]byte(text))
-		if err == nil && !json.Valid(got) {
-			t.Errorf("%q became %q", text, got)
-		}
-		if err == nil && json.Valid([]byte(text)) && string(got) != text {
-			t.Errorf("%q was valid and became %q", text, got)
-		}
-	})
-}

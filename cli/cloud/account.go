@@ -8,7 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"lapis/client"
+	"lapis/diskfile"
 )
 
 // account is what `az login` and `az account set` remember in the
@@ -48,7 +48,7 @@ func (s *Settings) saveAccount(change func(*account)) error {
 	if err := s.makeConfigDir(); err != nil {
 		return err
 	}
-	return client.WriteFile(s.accountFile(), data)
+	return diskfile.Write(s.accountFile(), data, 0o600)
 }
 
 // RememberSubscription makes the subscription the one that commands use.

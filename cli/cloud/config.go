@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"lapis/client"
+	"lapis/diskfile"
 )
 
 // Config is az's configuration file: sections of name = value. Lines that it
@@ -136,5 +136,5 @@ func (c *Config) Save() error {
 	if err := os.MkdirAll(filepath.Dir(c.path), 0o700); err != nil {
 		return err
 	}
-	return client.WriteFile(c.path, []byte(strings.Join(c.lines, "\n")+"\n"))
+	return diskfile.Write(c.path, []byte(strings.Join(c.lines, "\n")+"\n"), 0o600)
 }

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"lapis/client"
+	"lapis/diskfile"
 )
 
 // Token is an access token and its end.
@@ -128,7 +128,7 @@ func (s *Session) saveTokens() {
 		err = s.makeConfigDir()
 	}
 	if err == nil {
-		err = client.WriteFile(s.tokenFile(), data)
+		err = diskfile.Write(s.tokenFile(), data, 0o600)
 	}
 	if err != nil {
 		s.debug("tokens are not kept: %v", err)

@@ -22,6 +22,7 @@ import (
 	"sync"
 
 	"lapis/content"
+	"lapis/diskfile"
 )
 
 const (
@@ -73,11 +74,7 @@ func open(dir string) (*Store, error) {
 	if err := s.prepare(); err != nil {
 		return nil, errors.Join(err, root.Close())
 	}
-	parent, err := os.Open(filepath.Dir(dir))
-	if err != nil {
-		return nil, errors.Join(err, root.Close())
-	}
-	if err := errors.Join(parent.Sync(), parent.Close()); err != nil {
+	if err := diskfile.SyncFolder(filepath.Dir(dir)); err != nil {
 		return nil, errors.Join(err, root.Close())
 	}
 	return s, nil

@@ -22,6 +22,7 @@ import (
 
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
+	"lapis/diskfile"
 	"lapis/store"
 )
 
@@ -80,7 +81,7 @@ func open(path string) (_ *Store, err error) {
 	if err := useWAL(conn); err != nil {
 		return nil, err
 	}
-	if err := syncFolder(filepath.Dir(path)); err != nil {
+	if err := diskfile.SyncFolder(filepath.Dir(path)); err != nil {
 		return nil, err
 	}
 	s := &Store{db: db, readers: &readers{db: db}}
@@ -129,14 +130,6 @@ func makeFile(path string) error {
 		}
 	}
 	return nil
-}
-
-func syncFolder(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }
 
 // View runs fn on the snapshot of its first read.

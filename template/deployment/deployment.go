@@ -18,6 +18,7 @@ import (
 
 	"lapis/armid"
 	"lapis/fault"
+	"lapis/jsonc"
 	"lapis/operation"
 	"lapis/resource"
 	"lapis/secret"
@@ -58,7 +59,7 @@ func New(cfg Config) *Service { return &Service{cfg} }
 // Type is the descriptor of deployments in resource groups.
 func (s *Service) Type() resource.Type {
 	return resource.Type{
-		Name: template.DeploymentType, Unlisted: true, Clean: template.Strict,
+		Name: template.DeploymentType, Unlisted: true, Clean: jsonc.Spliced,
 		APIVersions: []string{
 			"2016-02-01", "2016-09-01", "2017-05-10", "2018-02-01", "2018-05-01", "2019-03-01", "2019-05-01", "2019-05-10",
 			"2019-07-01", "2019-08-01", "2019-10-01", "2020-06-01", "2020-08-01", "2020-10-01",

@@ -1,18 +1,29 @@
-package az
+// Package jsonc makes plain JSON of what people write for it: comments (// and
+// /* */), a comma before a closing bracket, and line breaks within strings;
+// [Spliced] takes names without quotes besides. Templates of the resource
+// manager and their parameter files are written so.
+//
+// Lines stay where they are, so that an error names the line of the input.
+// What is JSON already comes back as it is, but for a byte order mark.
+package jsonc
 
 import (
 	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"unicode/utf8"
 )
 
-// plainJSON makes JSON of what templates and their parameter files may hold
-// besides: comments (// and /* */), a comma before a closing bracket, and line
-// breaks within strings. Lines stay where they are, so that an error names the
-// line of the file.
-func plainJSON(data []byte) (json.RawMessage, error) {
+// Plain returns data as JSON.
+func Plain(data []byte) (json.RawMessage, error) { return plain(data, false) }
+
+// Spliced is [Plain] for an object that a program has put around such a text
+// without quoting its own names, as the Azure CLI does.
+func Spliced(data []byte) (json.RawMessage, error) { return plain(data, true) }
+
+func plain(data []byte, bareNames bool) (json.RawMessage, error) {
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	if !utf8.Valid(data) {
 		return nil, errors.New("the text is not UTF-8")
@@ -31,6 +42,9 @@ func plainJSON(data []byte) (json.RawMessage, error) {
 				return nil, fmt.Errorf("line %d: '/' begins no comment, or one without an end", line(data, i))
 			}
 			out = append(out, blank(data[i:end])...)
+		case bareNames && inWord(c):
+			end = i + wordLen(data[i:])
+			out, comma = append(out, word(data[i:end], data[end:])...), -1
 		default:
 			if (c == ']' || c == '}') && comma >= 0 {
 				out[comma] = ' '
@@ -75,6 +89,28 @@ func quoted(data []byte, i int) (text []byte, end int) {
 		}
 	}
 	return text, end
+}
+
+// inWord reports what names, numbers and the three literals are made of.
+func inWord(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("_$+-.", c) >= 0
+}
+
+func wordLen(data []byte) int {
+	n := bytes.IndexFunc(data, func(r rune) bool { return r >= utf8.RuneSelf || !inWord(byte(r)) })
+	if n < 0 {
+		return len(data)
+	}
+	return n
+}
+
+// word quotes a name: a word that a colon follows.
+func word(text, rest []byte) []byte {
+	isName := (text[0] >= 'A' || text[0] == '$') && !bytes.ContainsAny(text, "+-.")
+	if isName && bytes.HasPrefix(bytes.TrimLeft(rest, " \t\r\n"), []byte(":")) {
+		return []byte(`"` + string(text) + `"`)
+	}
+	return text
 }
 
 // commentLen is the length of the comment at the start, 0 if there is none.
