@@ -1,7 +1,6 @@
 package lapis_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -97,16 +96,9 @@ func fillWithZeros(t *testing.T, dir string, count int) {
 		if err != nil {
 			return err
 		}
-		text, err := json.Marshal(made[0].Value)
-		if err != nil {
-			return err
-		}
 		for n := 1; n < count; n++ {
-			copied := map[string]any{}
-			if err := json.Unmarshal([]byte(strings.ReplaceAll(string(text), "zero-0", fmt.Sprint("zero-", n))), &copied); err != nil {
-				return err
-			}
-			if _, err := deployments.Put(tx, strings.ReplaceAll(made[0].Key, "zero-0", fmt.Sprint("zero-", n)), copied, store.Absent); err != nil {
+			copied, err := copyRecord(tx, deployments, made[0], "zero-0", fmt.Sprint("zero-", n))
+			if err != nil {
 				return err
 			}
 			revision := fmt.Sprint(copied["private"].(map[string]any)["revision"])

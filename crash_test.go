@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
@@ -124,25 +123,13 @@ type wire struct {
 }
 
 func (w *wire) do(method, address string, header map[string]string, body []byte) (answer, error) {
-	req, err := http.NewRequest(method, address, bytes.NewReader(body))
-	if err != nil {
-		return answer{}, err
-	}
-	for k, v := range header {
-		req.Header.Set(k, v)
-	}
-	resp, err := w.http.Do(req)
-	if err != nil {
+	a, err := send(w.http, method, address, header, body)
+	if a.status == 0 {
 		return answer{}, errLost
 	}
-	defer func() { _ = resp.Body.Close() }()
-	a := answer{status: resp.StatusCode, header: resp.Header}
-	data, err := io.ReadAll(resp.Body)
-	if err != nil && resp.StatusCode < 300 {
-		data = nil // the status came: that is the acknowledgement
+	if err != nil && a.status < 300 {
+		a.text, a.json = "", nil // the status came: that is the acknowledgement
 	}
-	a.text = string(data)
-	_ = json.Unmarshal(data, &a.json)
 	return a, nil
 }
 

@@ -138,6 +138,11 @@ func (p *platform) do(method, address string, header map[string]string, body []b
 
 // try is do for requests that may not be answered.
 func (p *platform) try(method, address string, header map[string]string, body []byte) (answer, error) {
+	return send(p.http, method, address, header, body)
+}
+
+// send makes a request. With an error the answer has a status where one came.
+func send(c *http.Client, method, address string, header map[string]string, body []byte) (answer, error) {
 	req, err := http.NewRequest(method, address, bytes.NewReader(body))
 	if err != nil {
 		return answer{}, err
@@ -145,7 +150,7 @@ func (p *platform) try(method, address string, header map[string]string, body []
 	for k, v := range header {
 		req.Header.Set(k, v)
 	}
-	resp, err := p.http.Do(req)
+	resp, err := c.Do(req)
 	if err != nil {
 		return answer{}, err
 	}

@@ -88,16 +88,8 @@ func copyEndpoint(t *testing.T, dir, name string, count int) {
 		if err != nil {
 			return err
 		}
-		text, err := json.Marshal(made[0].Value)
-		if err != nil {
-			return err
-		}
 		for n := 1; n < count; n++ {
-			other, copied := fmt.Sprintf("there-%04d", n), map[string]any{}
-			if err := json.Unmarshal([]byte(strings.ReplaceAll(string(text), name, other)), &copied); err != nil {
-				return err
-			}
-			if _, err := endpoints.Put(tx, strings.ReplaceAll(made[0].Key, name, other), copied, store.Absent); err != nil {
+			if _, err := copyRecord(tx, endpoints, made[0], name, fmt.Sprintf("there-%04d", n)); err != nil {
 				return err
 			}
 		}
@@ -106,4 +98,18 @@ func copyEndpoint(t *testing.T, dir, name string, count int) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// copyRecord puts a record once more, with another name wherever it has name.
+func copyRecord(tx store.Tx, table store.Table[map[string]any], made store.Entry[map[string]any], name, other string) (map[string]any, error) {
+	text, err := json.Marshal(made.Value)
+	if err != nil {
+		return nil, err
+	}
+	var copied map[string]any
+	if err := json.Unmarshal([]byte(strings.ReplaceAll(string(text), name, other)), &copied); err != nil {
+		return nil, err
+	}
+	_, err = table.Put(tx, strings.ReplaceAll(made.Key, name, other), copied, store.Absent)
+	return copied, err
 }

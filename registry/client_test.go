@@ -103,12 +103,18 @@ func TestReaderCannotPush(t *testing.T) {
 	}
 }
 
-func TestPusherCannotDelete(t *testing.T) {
+// withImage is a world in which the pusher p has pushed app:v1.
+func withImage(t *testing.T) (*world, ociregistry.Interface, image) {
+	t.Helper()
 	w := newWorld(t)
 	w.assign("p", pull, push)
-	c := w.client(alpha, "p")
-	img := newImage("one")
+	c, img := w.client(alpha, "p"), newImage("one")
 	w.ok(pushImage(t.Context(), c, "app", "v1", img))
+	return w, c, img
+}
+
+func TestPusherCannotDelete(t *testing.T) {
+	w, c, img := withImage(t)
 	if f := FaultOf(c.DeleteManifest(t.Context(), "app", img.desc.Digest)); f.Kind != fault.Denied || f.Denial == nil || f.Denial.Role != "AcrDelete" {
 		t.Errorf("delete: %v", f)
 	}
@@ -120,11 +126,7 @@ func TestPusherCannotDelete(t *testing.T) {
 }
 
 func TestRoleRemovedActsAtTheNextRequest(t *testing.T) {
-	w := newWorld(t)
-	w.assign("p", pull, push)
-	c := w.client(alpha, "p")
-	img := newImage("one")
-	w.ok(pushImage(t.Context(), c, "app", "v1", img))
+	w, c, img := withImage(t)
 	pullImage(t.Context(), t, c, "app", "v1", img)
 	w.assign("p")
 	if _, err := c.GetTag(t.Context(), "app", "v1"); FaultOf(err).Kind != fault.Denied {
@@ -138,11 +140,7 @@ func TestRoleRemovedActsAtTheNextRequest(t *testing.T) {
 }
 
 func TestClientRenewsExpiredTokens(t *testing.T) {
-	w := newWorld(t)
-	w.assign("p", pull, push)
-	c := w.client(alpha, "p")
-	img := newImage("one")
-	w.ok(pushImage(t.Context(), c, "app", "v1", img))
+	w, c, img := withImage(t)
 	w.advance(accessLife + time.Minute) // the access token is too old, the refresh token is not
 	pullImage(t.Context(), t, c, "app", "v1", img)
 	w.advance(refreshLife + time.Minute) // both are

@@ -76,15 +76,25 @@ func (q *request) noSuchState() error {
 	return nil
 }
 
-func (h *Handler) getBlobProperties(w *response, q *request) error {
+// conditions reads those of a request that may name a snapshot or version.
+func (q *request) conditions() (blob.Conditions, error) {
 	cond, err := readConditions(q.http.Header, "")
 	if err == nil {
 		err = q.noSuchState()
 	}
+	return cond, err
+}
+
+func (h *Handler) blob(q *request) (blob.Blob, error) {
+	cond, err := q.conditions()
 	if err != nil {
-		return err
+		return blob.Blob{}, err
 	}
-	b, err := h.c.Service.Blob(q.http.Context(), q.place(), cond)
+	return h.c.Service.Blob(q.http.Context(), q.place(), cond)
+}
+
+func (h *Handler) getBlobProperties(w *response, q *request) error {
+	b, err := h.blob(q)
 	if err != nil {
 		return err
 	}
@@ -101,10 +111,7 @@ func (h *Handler) getBlobProperties(w *response, q *request) error {
 const maxDigestRange = 4 << 20
 
 func (h *Handler) getBlob(w *response, q *request) error {
-	cond, err := readConditions(q.http.Header, "")
-	if err == nil {
-		err = q.noSuchState()
-	}
+	cond, err := q.conditions()
 	if err != nil {
 		return err
 	}
@@ -173,14 +180,7 @@ func (q *request) writeRangeDigests(head http.Header, r *blob.Reader, ranged boo
 }
 
 func (h *Handler) getBlobMetadata(w *response, q *request) error {
-	cond, err := readConditions(q.http.Header, "")
-	if err == nil {
-		err = q.noSuchState()
-	}
-	if err != nil {
-		return err
-	}
-	b, err := h.c.Service.Blob(q.http.Context(), q.place(), cond)
+	b, err := h.blob(q)
 	if err != nil {
 		return err
 	}
@@ -224,10 +224,7 @@ func (h *Handler) setBlobProperties(w *response, q *request) error {
 }
 
 func (h *Handler) deleteBlob(w *response, q *request) error {
-	cond, err := readConditions(q.http.Header, "")
-	if err == nil {
-		err = q.noSuchState()
-	}
+	cond, err := q.conditions()
 	if err != nil {
 		return err
 	}

@@ -23,8 +23,7 @@ type Store struct {
 
 	now atomic.Pointer[snapshot]
 
-	watching sync.Mutex
-	watchers []*watcher
+	watchers store.Watchers
 }
 
 var _ store.Store = (*Store)(nil)
@@ -34,11 +33,6 @@ type snapshot struct {
 	closed bool
 	tables map[string][]store.Record // sorted by key
 	floor  store.Version             // the highest version of any record ever deleted
-}
-
-type watcher struct {
-	table string
-	fn    func()
 }
 
 // New returns an empty store.
@@ -79,32 +73,13 @@ func (s *Store) Update(ctx context.Context, fn func(store.Tx) error) error {
 		return err
 	}
 	s.now.Store(t.snap)
-	s.notify(t.changed)
+	s.watchers.Notify(t.changed)
 	return nil
 }
 
 // Watch calls fn after each commit that changed the table.
 func (s *Store) Watch(table string, fn func()) (stop func()) {
-	w := &watcher{table, fn}
-	s.watching.Lock()
-	defer s.watching.Unlock()
-	s.watchers = append(slices.Clone(s.watchers), w)
-	return func() {
-		s.watching.Lock()
-		defer s.watching.Unlock()
-		s.watchers = slices.DeleteFunc(slices.Clone(s.watchers), func(x *watcher) bool { return x == w })
-	}
-}
-
-func (s *Store) notify(changed map[string]bool) {
-	s.watching.Lock()
-	watchers := s.watchers
-	s.watching.Unlock()
-	for _, w := range watchers {
-		if changed[w.table] {
-			w.fn()
-		}
-	}
+	return s.watchers.Watch(table, fn)
 }
 
 // Close waits for running updates and drops everything.

@@ -17,8 +17,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
-	"sync"
 
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
@@ -32,16 +30,10 @@ type Store struct {
 	writer  *writer
 	readers *readers
 
-	watching sync.Mutex
-	watchers []*watcher
+	watchers store.Watchers
 }
 
 var _ store.Store = (*Store)(nil)
-
-type watcher struct {
-	table string
-	fn    func()
-}
 
 // Open opens the file, or makes it. It fails if the file is no store of ours,
 // or was written by a newer version.
@@ -85,7 +77,7 @@ func open(path string) (_ *Store, err error) {
 		return nil, err
 	}
 	s := &Store{db: db, readers: &readers{db: db}}
-	s.writer, err = startWriter(conn, s.notify)
+	s.writer, err = startWriter(conn, s.watchers.Notify)
 	if err != nil {
 		return nil, err
 	}
@@ -150,26 +142,7 @@ func (s *Store) Update(ctx context.Context, fn func(store.Tx) error) error {
 // the changes of several updates. A call that is under way when stop is
 // called is not waited for.
 func (s *Store) Watch(table string, fn func()) (stop func()) {
-	w := &watcher{table, fn}
-	s.watching.Lock()
-	defer s.watching.Unlock()
-	s.watchers = append(slices.Clone(s.watchers), w)
-	return func() {
-		s.watching.Lock()
-		defer s.watching.Unlock()
-		s.watchers = slices.DeleteFunc(slices.Clone(s.watchers), func(x *watcher) bool { return x == w })
-	}
-}
-
-func (s *Store) notify(changed map[string]bool) {
-	s.watching.Lock()
-	watchers := s.watchers
-	s.watching.Unlock()
-	for _, w := range watchers {
-		if changed[w.table] {
-			w.fn()
-		}
-	}
+	return s.watchers.Watch(table, fn)
 }
 
 // Close waits for running updates and views, and folds the WAL into the file.

@@ -7,33 +7,6 @@ import unittest
 import restore
 
 # Not the article's script: lines of ours, in the same forms.
-FLAT = '''
-import one
-from two import Three
-def first():
-"""
-A text
-"""
-# about the value
-value = Three(
-key="a: (",
-other=[
-1,
-],
-)
-if value:
-result = (
-value
-)
-else:
-result = None
-# after the branch
-return result
-# about the second
-def second():
-with first() as f:
-f.close()
-'''
 WHOLE = '''
 import one
 from two import Three
@@ -65,13 +38,14 @@ def second():
     with first() as f:
         f.close()
 '''
+FLAT = "\n".join(line.strip() for line in WHOLE.splitlines() if line.strip())
 
 
 class RestoreTest(unittest.TestCase):
     maxDiff = None
 
     def test_lines_get_their_depth_back(self):
-        self.assertEqual(restore.indent(FLAT.strip().splitlines()), WHOLE.lstrip())
+        self.assertEqual(restore.indent(FLAT.splitlines()), WHOLE.lstrip())
 
     def test_text_without_the_script_is_refused(self):
         for text in (
