@@ -22,6 +22,8 @@ import (
 	"slices"
 	"syscall"
 	"time"
+
+	"lapis/processors"
 )
 
 //go:embed score.py
@@ -62,6 +64,7 @@ func main() {
 }
 
 func run(ctx context.Context, o options) (err error) {
+	processors.LeaveOne() // the bare worker is asked from here, as the front asks its own
 	dir, err := os.MkdirTemp("", "lapis-bench-scoring-")
 	if err != nil {
 		return err
