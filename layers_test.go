@@ -19,7 +19,7 @@ import (
 // layers says in which layer each folder of the module lies, with all that is
 // below it. A package imports packages of lower layers only.
 var layers = map[string]int{
-	"armid": 0, "fault": 0, "secret": 0, "client": 0, "diskfile": 0, "examples": 0, "heap": 0, "http1": 0, "jsonc": 0, "logline": 0, "processors": 0,
+	"armid": 0, "fault": 0, "secret": 0, "client": 0, "diskfile": 0, "examples": 0, "heap": 0, "http1": 0, "jsonc": 0, "logline": 0, "processors": 0, "socket": 0,
 	"store": 1, "content": 1,
 	"identity": 2, "token": 2, "rbac": 2, "resource": 2, "operation": 2,
 	"storageaccount": 3, "managedidentity": 3, "blob": 3, "registry": 3, "workspace": 3,
@@ -46,9 +46,10 @@ var only = map[string][]string{
 	// The command line has no private door: it speaks what every client speaks.
 	"cli": {"armid", "fault", "secret", "client", "diskfile", "examples", "heap", "jsonc", "logline", "processors"},
 	// These can run in another process or a pod, away from the platform.
-	"worker":  {},
+	"worker":  {"socket"},
 	"client":  {},
 	"http1":   {},
+	"socket":  {},
 	"scoring": {"fault", "logline", "worker"},
 }
 

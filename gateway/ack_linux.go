@@ -10,11 +10,11 @@ import (
 // algorithm on, as Python's do towards a proxy, hold a request's body back
 // until its head is acknowledged. The option lasts for one acknowledgement.
 func ackNow(c net.Conn) {
-	socket, ok := c.(syscall.Conn)
+	s, ok := c.(syscall.Conn)
 	if !ok {
 		return
 	}
-	raw, err := socket.SyscallConn()
+	raw, err := s.SyscallConn()
 	if err != nil {
 		return
 	}

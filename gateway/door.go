@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"lapis/http1"
+	"lapis/socket"
 )
 
 // door is what runs for one listener:
@@ -111,7 +112,7 @@ func (d *door) accept() error {
 		raw, err := d.listener.Accept()
 		if err == nil {
 			pause = 5 * time.Millisecond
-			c := &conn{Conn: raw, door: d}
+			c := &conn{Conn: socket.Quick(raw), door: d}
 			if !d.begin(c) {
 				_ = raw.Close()
 				continue

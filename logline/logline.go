@@ -11,12 +11,12 @@ import (
 
 const (
 	// delay is how long after the first of them busy lines are written.
-	delay = time.Millisecond
+	delay = 10 * time.Millisecond
 	// room is for how many bytes that wait; with more, all are written at once.
 	room = 256 << 10
 )
 
-// Writer hands on what is written to it within a millisecond or so, in order
+// Writer hands on what is written to it within some ten milliseconds, in order
 // and in whole writes. It may be used by several goroutines.
 type Writer struct {
 	to io.Writer

@@ -18,6 +18,7 @@ import (
 	"lapis/logline"
 	"lapis/processors"
 	"lapis/scoring"
+	"lapis/socket"
 	"lapis/telemetry"
 	"lapis/worker"
 	workerprocess "lapis/worker/process"
@@ -96,7 +97,7 @@ func serve(ctx context.Context, dir, python, profile string) error {
 		if err != nil {
 			return err
 		}
-		go server.ServeConn(ctx, conn)
+		go server.ServeConn(ctx, socket.Quick(conn))
 	}
 }
 

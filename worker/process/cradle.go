@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"lapis/socket"
 	"lapis/worker"
 )
 
@@ -39,6 +40,7 @@ func (r *Runtime) newCradle(name string, limits worker.Limits) (c *cradle, err e
 	if c.data, c.ends[0], err = socketPair("data"); err != nil {
 		return nil, err
 	}
+	c.data = socket.Quick(c.data)
 	if c.control, c.ends[1], err = socketPair("control"); err != nil {
 		return nil, err
 	}
