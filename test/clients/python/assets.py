@@ -3,7 +3,6 @@
 usage: assets.py SUFFIX
 """
 
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -11,22 +10,20 @@ from pathlib import Path
 from steps import expect, report, step
 
 with step("import"):
-    from azure.ai.ml import MLClient
     from azure.ai.ml.constants import ListViewType
     from azure.ai.ml.entities import (
         BuildContext,
-        CodeConfiguration,
         Data,
         Environment,
-        ManagedOnlineDeployment,
         ManagedOnlineEndpoint,
         Model,
     )
     from azure.ai.ml.exceptions import AssetPathException, ValidationException
     from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
-    from azure.identity import AzureCliCredential
 
-IMAGE = "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04:latest"
+    import workspace
+    from workspace import IMAGE
+
 MLMODEL = """artifact_path: model
 flavors:
   python_function:
@@ -66,18 +63,10 @@ def refused(kinds, call, what):
 class Assets:
     def __init__(self, suffix, folder):
         self.suffix, self.folder = suffix, folder
-        self.ml = MLClient(
-            AzureCliCredential(),
-            os.environ["AZURE_SUBSCRIPTION_ID"],
-            os.environ["AZURE_DEFAULTS_GROUP"],
-            os.environ["AZURE_DEFAULTS_WORKSPACE"],
-        )
+        self.ml = workspace.connect()
 
     def write(self, path, text):
-        path = self.folder / path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-        return str(path)
+        return workspace.write(self.folder, path, text)
 
     def mlflow(self):
         """A folder with a file MLmodel is an MLflow model, with the flavors of that file."""
@@ -253,16 +242,12 @@ class Assets:
             made = self.ml.data.create_or_update(elsewhere)
         expect(made.path == "https://example.org/rows.csv", f"the address as it was given, not {made.path}")
 
-    def deployment(self, endpoint, name, code=None, model=None):
-        conda = self.write("conda.yml", "name: bare\ndependencies: [python]\n")
-        return ManagedOnlineDeployment(
-            name=name,
-            endpoint_name=endpoint,
-            model=model,
-            code_configuration=CodeConfiguration(code=code, scoring_script="score.py") if code else None,
-            environment=Environment(conda_file=conda, image=IMAGE) if code else None,
-            instance_type="Standard_DS3_v2",
-            instance_count=1,
+    def deployment(self, name, code):
+        return workspace.deployment(
+            self.endpoint,
+            name,
+            code_configuration=workspace.script(code),
+            environment=workspace.bare(self.folder),
         )
 
     def without_code(self):
@@ -271,7 +256,7 @@ class Assets:
         self.ml.online_endpoints.begin_create_or_update(
             ManagedOnlineEndpoint(name=self.endpoint, auth_mode="key")
         ).result()
-        bare = self.deployment(self.endpoint, "flow", model=f"azureml:{self.flow}:1")
+        bare = workspace.deployment(self.endpoint, "flow", model=f"azureml:{self.flow}:1")
         error, code = refused(
             HttpResponseError,
             lambda: self.ml.online_deployments.begin_create_or_update(bare).result(),
@@ -294,7 +279,7 @@ class Assets:
         ):
             self.write(f"{folder}/score.py", SCRIPT.format(text))
             self.write(f"{folder}/part/util.py", "")
-            deployment = self.deployment(self.endpoint, name, code=str(self.folder / folder))
+            deployment = self.deployment(name, self.folder / folder)
             with step("online_deployments.begin_create_or_update"):
                 self.ml.online_deployments.begin_create_or_update(deployment).result()
             ids[name] = self.ml.online_deployments.get(name, self.endpoint).code_configuration.code
@@ -306,7 +291,7 @@ class Assets:
         # A file that is moved has the same content, but is another folder.
         self.write("code-d/score.py", SCRIPT.format("one"))
         self.write("code-d/moved/util.py", "")
-        moved = self.deployment(self.endpoint, "moved", code=str(self.folder / "code-d"))
+        moved = self.deployment("moved", self.folder / "code-d")
         self.ml.online_deployments.begin_create_or_update(moved).result()
         found = self.ml.online_deployments.get("moved", self.endpoint).code_configuration.code
         expect(found not in ids.values(), f"a third code, not {found}")

@@ -3,22 +3,19 @@
 usage: credentials.py
 """
 
-import os
 import time
 
 from steps import expect, step
 
 with step("import"):
-    from azure.ai.ml import MLClient
     from azure.core.exceptions import HttpResponseError
     from azure.identity import AzureCliCredential, DefaultAzureCredential, EnvironmentCredential
     from azure.mgmt.storage import StorageManagementClient
     from azure.storage.blob import BlobServiceClient
 
+    from workspace import SUBSCRIPTION, WORKSPACE, connect
+
 AUDIENCES = ("https://management.azure.com", "https://storage.azure.com", "https://ml.azure.com")
-SUBSCRIPTION, GROUP, WORKSPACE = (
-    os.environ[name] for name in ("AZURE_SUBSCRIPTION_ID", "AZURE_DEFAULTS_GROUP", "AZURE_DEFAULTS_WORKSPACE")
-)
 
 for make in (AzureCliCredential, EnvironmentCredential, DefaultAzureCredential):
     name = make.__name__
@@ -28,7 +25,7 @@ for make in (AzureCliCredential, EnvironmentCredential, DefaultAzureCredential):
                 token = credential.get_token(audience + "/.default")
             expect(token.token and token.expires_on > time.time() + 600, f"a token of {name} that lives ten minutes")
         with step(f"{name}, workspaces.get"):
-            workspace = MLClient(credential, SUBSCRIPTION, GROUP, WORKSPACE).workspaces.get(WORKSPACE)
+            workspace = connect(credential).workspaces.get(WORKSPACE)
         with step(f"{name}, storage_accounts.list"):
             accounts = list(StorageManagementClient(credential, SUBSCRIPTION).storage_accounts.list())
         own = [a for a in accounts if a.id.lower() == workspace.storage_account.lower()]

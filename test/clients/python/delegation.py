@@ -3,20 +3,15 @@
 usage: delegation.py SUFFIX
 """
 
-import os
 import sys
 import tempfile
 import uuid
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from azure.ai.ml import MLClient
 from azure.ai.ml.entities import (
     AzureBlobDatastore,
-    CodeConfiguration,
     Data,
-    Environment,
-    ManagedOnlineDeployment,
     ManagedOnlineEndpoint,
     Model,
 )
@@ -37,10 +32,8 @@ from azure.storage.blob import (
 )
 
 from steps import expect, report, step
+from workspace import GROUP, SUBSCRIPTION, WORKSPACE, bare, connect, deployment, script, write
 
-SUBSCRIPTION, GROUP, WORKSPACE = (
-    os.environ[name] for name in ("AZURE_SUBSCRIPTION_ID", "AZURE_DEFAULTS_GROUP", "AZURE_DEFAULTS_WORKSPACE")
-)
 BOX = "box"
 SCRIPT = "def init():\n    pass\n\n\ndef run(text):\n    return text\n"
 
@@ -178,22 +171,20 @@ class Delegation:
 
 def no_secrets(suffix, folder):
     """An account that takes no keys: code, model, data and a deployment, by tokens and delegated signatures."""
-    ml = MLClient(AzureCliCredential(), SUBSCRIPTION, GROUP, WORKSPACE)
+    ml = connect()
     account = ml.workspaces.get(WORKSPACE).storage_account.split("/")[-1]
     storage = StorageManagementClient(AzureCliCredential(), SUBSCRIPTION).storage_accounts
     storage.update(GROUP, account, StorageAccountUpdateParameters(allow_shared_key_access=False))
     try:
         for path, text in (("code/score.py", SCRIPT), ("model/model.txt", suffix), ("data.csv", "a\n1\n")):
-            (folder / path).parent.mkdir(exist_ok=True)
-            (folder / path).write_text(text)
-        (folder / "conda.yml").write_text("name: bare\ndependencies: [python]\n")
+            write(folder, path, text)
         with step("datastores.get"):
             store = ml.datastores.get_default()
         with step("datastores.create_or_update without credentials"):
-            bare = AzureBlobDatastore(
+            keyless = AzureBlobDatastore(
                 name=f"none_{suffix}", account_name=account, container_name=store.container_name, credentials=None
             )
-            ml.datastores.create_or_update(bare)
+            ml.datastores.create_or_update(keyless)
         with step("data.create_or_update"):
             data = ml.data.create_or_update(
                 Data(name=f"secretless-{suffix}", path=str(folder / "data.csv"), type="uri_file")
@@ -204,16 +195,11 @@ def no_secrets(suffix, folder):
             ml.online_endpoints.begin_create_or_update(ManagedOnlineEndpoint(name=name, auth_mode="key")).result()
         with step("online_deployments.begin_create_or_update"):
             ml.online_deployments.begin_create_or_update(
-                ManagedOnlineDeployment(
-                    name="blue",
-                    endpoint_name=name,
+                deployment(
+                    name,
                     model=Model(path=str(folder / "model")),
-                    code_configuration=CodeConfiguration(code=str(folder / "code"), scoring_script="score.py"),
-                    environment=Environment(
-                        conda_file=str(folder / "conda.yml"), image="mcr.microsoft.com/azureml/base"
-                    ),
-                    instance_type="Standard_DS3_v2",
-                    instance_count=1,
+                    code_configuration=script(folder / "code"),
+                    environment=bare(folder),
                 )
             ).result()
         expect(

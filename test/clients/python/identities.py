@@ -7,18 +7,14 @@ usage: identities.py SUFFIX VERSION-OF-AZURE-IDENTITY
 """
 
 import json
-import os
 import sys
 import tempfile
 from pathlib import Path
 
-from azure.ai.ml import MLClient
 from azure.ai.ml.entities import (
-    CodeConfiguration,
     Environment,
     IdentityConfiguration,
     ManagedIdentityConfiguration,
-    ManagedOnlineDeployment,
     ManagedOnlineEndpoint,
 )
 from azure.identity import AzureCliCredential
@@ -28,6 +24,7 @@ from azure.mgmt.msi import ManagedServiceIdentityClient
 from azure.mgmt.msi.models import Identity
 
 from steps import expect, report, step
+from workspace import GROUP, IMAGE, SUBSCRIPTION, connect, deployment, script
 
 FORMS = {"azure-ml": "AzureMLCredential", "app-service": "AppServiceCredential", "imds": "ImdsCredential"}
 CREDENTIALS = ("ManagedIdentityCredential", "DefaultAzureCredential")
@@ -47,11 +44,10 @@ def main(suffix, version):
 class Identities:
     def __init__(self, suffix, version, folder):
         self.suffix, self.version, self.folder = suffix, version, folder
-        self.subscription, self.group = os.environ["AZURE_SUBSCRIPTION_ID"], os.environ["AZURE_DEFAULTS_GROUP"]
         self.credential = AzureCliCredential()
-        self.ml = MLClient(self.credential, self.subscription, self.group, os.environ["AZURE_DEFAULTS_WORKSPACE"])
+        self.ml = connect(self.credential)
         self.workspace = self.ml.workspaces.get(self.ml.workspace_name)
-        self.identities = ManagedServiceIdentityClient(self.credential, self.subscription).user_assigned_identities
+        self.identities = ManagedServiceIdentityClient(self.credential, SUBSCRIPTION).user_assigned_identities
 
     def deploy(self, name, identity=None):
         """Make an endpoint that asks for tokens as it is told to."""
@@ -63,18 +59,13 @@ class Identities:
         packages = ["azureml-inference-server-http", f"azure-identity=={self.version}"]
         dependencies = ["python=3.11", "pip", {"pip": packages}]
         conda.write_text(json.dumps({"name": "identities", "dependencies": dependencies}))
-        deployment = ManagedOnlineDeployment(
-            name="blue",
-            endpoint_name=name,
-            code_configuration=CodeConfiguration(
-                code=str(Path(__file__).parent / "identities"), scoring_script="score.py"
-            ),
-            environment=Environment(conda_file=str(conda), image="mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04"),
-            instance_type="Standard_DS3_v2",
-            instance_count=1,
+        wanted = deployment(
+            name,
+            code_configuration=script(Path(__file__).parent / "identities"),
+            environment=Environment(conda_file=str(conda), image=IMAGE),
         )
         with step("online_deployments.begin_create_or_update"):
-            self.ml.online_deployments.begin_create_or_update(deployment).result()
+            self.ml.online_deployments.begin_create_or_update(wanted).result()
         endpoint = self.ml.online_endpoints.get(name)
         endpoint.traffic = {"blue": 100}
         self.ml.online_endpoints.begin_create_or_update(endpoint).result()
@@ -143,7 +134,7 @@ class Identities:
         """Two identities: each is had by each of its names, and neither where none is named."""
         made = [
             self.identities.create_or_update(
-                self.group, f"{which}-{self.suffix}", Identity(location=self.workspace.location)
+                GROUP, f"{which}-{self.suffix}", Identity(location=self.workspace.location)
             )
             for which in ("one", "two")
         ]
@@ -171,15 +162,15 @@ class Identities:
             self.unknown(name, form)
         self.drop(name)
         for identity in made:
-            self.identities.delete(self.group, identity.name)
+            self.identities.delete(GROUP, identity.name)
 
     def allow(self, principal):
         """Give an identity what a deployment needs of it."""
         definitions = AuthorizationManagementClient(
-            self.credential, self.subscription, api_version="2018-01-01-preview"
+            self.credential, SUBSCRIPTION, api_version="2018-01-01-preview"
         ).role_definitions
         assignments = AuthorizationManagementClient(
-            self.credential, self.subscription, api_version="2020-10-01-preview"
+            self.credential, SUBSCRIPTION, api_version="2020-10-01-preview"
         ).role_assignments
         for number, (role, scope) in enumerate(
             (

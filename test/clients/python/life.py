@@ -7,7 +7,6 @@ usage: life.py SUFFIX
 """
 
 import json
-import os
 import sys
 import tempfile
 import time
@@ -18,16 +17,13 @@ from steps import expect, report, step
 
 with step("import"):
     import requests
-    from azure.ai.ml import MLClient
     from azure.ai.ml.constants import ListViewType
     from azure.ai.ml.constants._endpoint import EndpointInvokeFields
     from azure.ai.ml.entities import (
         AccountKeyConfiguration,
         AzureBlobDatastore,
-        CodeConfiguration,
         Data,
         Environment,
-        ManagedOnlineDeployment,
         ManagedOnlineEndpoint,
         Model,
     )
@@ -38,6 +34,8 @@ with step("import"):
     from azure.mgmt.authorization.v2020_10_01_preview.models import RoleAssignmentCreateParameters
     from azure.mgmt.storage import StorageManagementClient
     from azure.storage.blob import ContainerClient
+
+    from workspace import IMAGE, SUBSCRIPTION, connect, deployment, script, write
 
 # It tells which deployment, process and model answer. Asked for a token, it
 # gives that of the endpoint's own identity: no script but a test's may do so.
@@ -107,19 +105,14 @@ class Life:
 
     def __init__(self, suffix, folder):
         self.suffix, self.folder, self.name = suffix, folder, f"life-{suffix}"
-        self.subscription = os.environ["AZURE_SUBSCRIPTION_ID"]
-        self.group = os.environ["AZURE_DEFAULTS_GROUP"]
         self.credential = AzureCliCredential()
-        self.ml = MLClient(self.credential, self.subscription, self.group, os.environ["AZURE_DEFAULTS_WORKSPACE"])
+        self.ml = connect(self.credential)
         self.code = self.folder / "code"
         self.write("code/score.py", SCRIPT)
         self.conda = self.write("conda.yml", "name: bare\ndependencies: [python]\n")
 
     def write(self, path, text):
-        path = self.folder / path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-        return str(path)
+        return write(self.folder, path, text)
 
     # Assets
 
@@ -172,12 +165,7 @@ class Life:
         ):
             with step("environments.create_or_update"):
                 made = self.ml.environments.create_or_update(
-                    Environment(
-                        name=name,
-                        version=given,
-                        conda_file=conda,
-                        image="mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04:latest",
-                    )
+                    Environment(name=name, version=given, conda_file=conda, image=IMAGE)
                 )
             expect(made.version == version, f"version {version}, not {made.version}")
         with step("environments.get of latest"):
@@ -208,7 +196,7 @@ class Life:
         """One with an account's key, and one that has its reader show who it is."""
         workspace = self.ml.workspaces.get(self.ml.workspace_name)
         account = workspace.storage_account.split("/")[-1]
-        answer = StorageManagementClient(self.credential, self.subscription).storage_accounts.list_keys(
+        answer = StorageManagementClient(self.credential, SUBSCRIPTION).storage_accounts.list_keys(
             workspace.storage_account.split("/")[4], account
         )
         # Since its version 25 the client calls the field keys_property.
@@ -270,18 +258,16 @@ class Life:
         self.endpoint = self.ml.online_endpoints.get(self.name)
 
     def deploy(self, endpoint, name, model=None):
-        deployment = ManagedOnlineDeployment(
-            name=name,
-            endpoint_name=endpoint,
+        wanted = deployment(
+            endpoint,
+            name,
             model=model,
-            code_configuration=CodeConfiguration(code=str(self.code), scoring_script="score.py"),
+            code_configuration=script(self.code),
             environment=self.environment,
-            instance_type="Standard_DS3_v2",
-            instance_count=1,
             environment_variables={"WHO": name},
         )
         with step("online_deployments.begin_create_or_update"):
-            self.ml.online_deployments.begin_create_or_update(deployment).result()
+            self.ml.online_deployments.begin_create_or_update(wanted).result()
         with step("online_deployments.get"):
             made = self.ml.online_deployments.get(name, endpoint)
         expect(made.provisioning_state == "Succeeded", f"success of {made}")
@@ -497,8 +483,8 @@ class Life:
         expect(self.status(token.access_token, endpoint) == 200, "the owner's token to be taken")
         other = self.invoke(endpoint=endpoint.name, by="token")["token"]
         seen = [self.status(other, endpoint)]
-        client = AuthorizationManagementClient(self.credential, self.subscription, api_version="2020-10-01-preview")
-        roles = AuthorizationManagementClient(self.credential, self.subscription, api_version="2018-01-01-preview")
+        client = AuthorizationManagementClient(self.credential, SUBSCRIPTION, api_version="2020-10-01-preview")
+        roles = AuthorizationManagementClient(self.credential, SUBSCRIPTION, api_version="2018-01-01-preview")
         role = next(
             r for r in roles.role_definitions.list(scope=endpoint.id) if r.role_name == "AzureML Data Scientist"
         )

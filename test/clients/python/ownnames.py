@@ -16,20 +16,15 @@ from steps import expect, report, step
 
 with step("import"):
     import requests
-    from azure.ai.ml import MLClient
-    from azure.ai.ml.entities import (
-        CodeConfiguration,
-        Environment,
-        ManagedOnlineDeployment,
-        ManagedOnlineEndpoint,
-        Model,
-    )
+    from azure.ai.ml.entities import ManagedOnlineEndpoint, Model
     from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
-    from azure.identity import AzureCliCredential, ClientSecretCredential
+    from azure.identity import ClientSecretCredential
     from azure.mgmt.authorization import AuthorizationManagementClient
     from azure.mgmt.msi import ManagedServiceIdentityClient
     from azure.mgmt.storage import StorageManagementClient
     from azure.storage.blob import BlobServiceClient
+
+    from workspace import GROUP, SUBSCRIPTION, WORKSPACE, bare, connect, deployment, script, write
 
 SCRIPT = """
 import os
@@ -44,10 +39,6 @@ def run(text):
     return next(Path(os.environ["AZUREML_MODEL_DIR"]).rglob("model.txt")).read_text() + text
 """
 
-SUBSCRIPTION, GROUP, WORKSPACE = (
-    os.environ[name] for name in ("AZURE_SUBSCRIPTION_ID", "AZURE_DEFAULTS_GROUP", "AZURE_DEFAULTS_WORKSPACE")
-)
-
 
 def main(suffix):
     expect(not {"HTTPS_PROXY", "https_proxy"} & os.environ.keys(), "no proxy")
@@ -61,7 +52,7 @@ def endpoints(suffix, folder, cloud):
     """MLClient: an endpoint with an uploaded model and code, invoked."""
     name = f"own-{suffix}"
     with step("clients"):
-        ml_client = MLClient(AzureCliCredential(), SUBSCRIPTION, GROUP, WORKSPACE)
+        ml_client = connect()
     with step("workspaces.get"):
         workspace = ml_client.workspaces.get(WORKSPACE)
     expect(workspace.location, f"a location in {workspace}")
@@ -76,24 +67,17 @@ def endpoints(suffix, folder, cloud):
     for file, text in (
         ("code/score.py", SCRIPT),
         ("model/model.txt", suffix),
-        ("conda.yml", "name: bare\ndependencies: [python]\n"),
         ("request.json", '{"by": "own names"}'),
     ):
-        (folder / file).parent.mkdir(exist_ok=True)
-        (folder / file).write_text(text)
-    deployment = ManagedOnlineDeployment(
-        name="blue",
-        endpoint_name=name,
+        write(folder, file, text)
+    blue = deployment(
+        name,
         model=Model(path=str(folder / "model")),
-        code_configuration=CodeConfiguration(code=str(folder / "code"), scoring_script="score.py"),
-        environment=Environment(
-            conda_file=str(folder / "conda.yml"), image="mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04:latest"
-        ),
-        instance_type="Standard_DS3_v2",
-        instance_count=1,
+        code_configuration=script(folder / "code"),
+        environment=bare(folder),
     )
     with step("online_deployments.begin_create_or_update"):
-        ml_client.online_deployments.begin_create_or_update(deployment).result()
+        ml_client.online_deployments.begin_create_or_update(blue).result()
     endpoint.traffic = {"blue": 100}
     with step("online_endpoints.begin_create_or_update of traffic"):
         ml_client.online_endpoints.begin_create_or_update(endpoint).result()

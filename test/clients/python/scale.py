@@ -4,7 +4,6 @@ usage: scale.py SUFFIX
 """
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -16,16 +15,11 @@ from steps import expect, step
 
 with step("import"):
     import requests
-    from azure.ai.ml import MLClient
-    from azure.ai.ml.entities import (
-        CodeConfiguration,
-        Environment,
-        ManagedOnlineDeployment,
-        ManagedOnlineEndpoint,
-        TargetUtilizationScaleSettings,
-    )
+    from azure.ai.ml.entities import ManagedOnlineEndpoint, TargetUtilizationScaleSettings
     from azure.ai.ml.exceptions import MlException
     from azure.identity import AzureCliCredential
+
+    import workspace
 
 SCRIPT = """
 import os
@@ -46,34 +40,17 @@ VERSION = "2023-04-01-preview"
 
 def main(suffix):
     credential = AzureCliCredential()
-    ml = MLClient(
-        credential,
-        os.environ["AZURE_SUBSCRIPTION_ID"],
-        os.environ["AZURE_DEFAULTS_GROUP"],
-        os.environ["AZURE_DEFAULTS_WORKSPACE"],
-    )
+    ml = workspace.connect(credential)
     name = f"scale-{suffix}"
     with tempfile.TemporaryDirectory() as folder:
-        code = Path(folder, "code")
-        code.mkdir()
-        Path(code, "score.py").write_text(SCRIPT)
-        conda = Path(folder, "conda.yml")
-        conda.write_text("name: bare\ndependencies: [python]\n")
-        request = Path(folder, "request.json")
-        request.write_text(json.dumps({"by": "scale"}))
+        workspace.write(folder, "code/score.py", SCRIPT)
+        request = workspace.write(folder, "request.json", json.dumps({"by": "scale"}))
 
         def deployment(**more):
-            return ManagedOnlineDeployment(
-                name="blue",
-                endpoint_name=name,
-                environment=Environment(
-                    name=f"bare-{suffix}",
-                    conda_file=str(conda),
-                    image="mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04:latest",
-                ),
-                code_configuration=CodeConfiguration(code=str(code), scoring_script="score.py"),
-                instance_type="Standard_DS3_v2",
-                instance_count=1,
+            return workspace.deployment(
+                name,
+                environment=workspace.bare(folder, name=f"bare-{suffix}"),
+                code_configuration=workspace.script(Path(folder, "code")),
                 **more,
             )
 
@@ -90,7 +67,7 @@ def main(suffix):
                 time.sleep(0.1)
 
         def invoke():
-            return ml.online_endpoints.invoke(name, request_file=str(request), deployment_name="blue")
+            return ml.online_endpoints.invoke(name, request_file=request, deployment_name="blue")
 
         with step("online_endpoints.begin_create_or_update"):
             ml.online_endpoints.begin_create_or_update(ManagedOnlineEndpoint(name=name, auth_mode="key")).result()
@@ -119,9 +96,9 @@ def main(suffix):
         # A client that can send them, and what the SDK makes of them.
         with step("scale settings over REST"):
             target = {"scaleType": "TargetUtilization", "minInstances": 0, "maxInstances": 3}
-            workspace = ml.workspaces.get(ml.workspace_name).id
+            at = ml.workspaces.get(ml.workspace_name).id
             answer = requests.patch(
-                f"{ARM}{workspace}/onlineEndpoints/{name}/deployments/blue?api-version={VERSION}",
+                f"{ARM}{at}/onlineEndpoints/{name}/deployments/blue?api-version={VERSION}",
                 headers={"Authorization": f"Bearer {credential.get_token(ARM + '/.default').token}"},
                 json={"properties": {"scaleSettings": target}},
                 timeout=60,
