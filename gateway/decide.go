@@ -95,6 +95,11 @@ func refusePlainRemote(path string) *refusal {
 		"%s is answered in plain http for clients on this machine only; ask for it over https, by the platform's own name", path)}
 }
 
+func refusePlainName(host string) *refusal {
+	return &refusal{http.StatusMisdirectedRequest, "HostNotAllowed", fmt.Sprintf(
+		"this port answers as 127.0.0.1 and localhost, not as %s", clip(host))}
+}
+
 func refuseTarget(err error) *refusal {
 	return &refusal{http.StatusBadRequest, "InvalidTarget", err.Error()}
 }

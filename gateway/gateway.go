@@ -46,7 +46,7 @@ type Config struct {
 	// a name resolves to.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Plain answers paths that are asked for in plain HTTP at the gateway's own
-	// address, by clients of this machine.
+	// address, by clients of this machine and not by names of others.
 	Plain map[string]http.Handler
 	Log   *slog.Logger // nil: none
 }

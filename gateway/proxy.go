@@ -49,6 +49,9 @@ func (d *door) own(w http.ResponseWriter, r *http.Request) (host string, why *re
 	if !fromHere(r) { // what is sent could be read on the way
 		return clip(r.Host), refusePlainRemote(r.URL.Path)
 	}
+	if !namesHere(r.Host) {
+		return clip(r.Host), refusePlainName(r.Host)
+	}
 	face.ServeHTTP(w, r)
 	return "", nil
 }
@@ -56,6 +59,20 @@ func (d *door) own(w http.ResponseWriter, r *http.Request) (host string, why *re
 func fromHere(r *http.Request) bool {
 	remote, err := netip.ParseAddrPort(r.RemoteAddr)
 	return err == nil && remote.Addr().Unmap().IsLoopback()
+}
+
+// namesHere tells the names under which this machine knows its own port. Any
+// other name may be somebody else's, who has it lead here so that a page of
+// theirs is of our origin for the browser.
+func namesHere(asked string) bool {
+	host, _, err := splitAuthority(asked)
+	if err != nil {
+		return false
+	}
+	if _, err := netip.ParseAddr(host); err == nil { // nobody gives out names that look so
+		return true
+	}
+	return within(host, "localhost")
 }
 
 func describe(w http.ResponseWriter, r *http.Request) {

@@ -355,6 +355,18 @@ func TestPlainPathsAreForThisMachine(t *testing.T) {
 	if resp := r.raw(t, request); resp.StatusCode != 200 || body(t, resp) != "shown" {
 		t.Errorf("from here: %s", resp.Status)
 	}
+	for _, host := range []string{"localhost:80", "[::1]:80", "127.0.0.1:34987", "management.lapis.localhost", "LOCALHOST."} {
+		if resp := r.raw(t, strings.Replace(request, "127.0.0.1", host, 1)); resp.StatusCode != 200 || body(t, resp) != "shown" {
+			t.Errorf("as %s: %s", host, resp.Status)
+		}
+	}
+	// A name of somebody else's that leads here: their page must not be ours.
+	for _, host := range []string{"rebound.example.org", "rebound.example.org:34987", "localhost.example.org", "127.0.0.1.example.org", "notlocalhost", "management.azure.com"} {
+		if resp := r.raw(t, strings.Replace(request, "127.0.0.1", host, 1)); resp.StatusCode != 421 || strings.Contains(body(t, resp), "shown") {
+			t.Errorf("as %s: %s", host, resp.Status)
+		}
+	}
+	r.log.expect(t, "HostNotAllowed")
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
