@@ -18,6 +18,7 @@ import (
 	"lapis/graph"
 	"lapis/login"
 	"lapis/msi"
+	"lapis/page"
 	"lapis/registry"
 	"lapis/resource"
 	"lapis/scoring"
@@ -130,6 +131,12 @@ func TestCoverageListsEveryRowOfEveryFace(t *testing.T) {
 	check("Graph", 2, mapped(graph.Operations(), func(o graph.Operation) string { return o.Method + " | " + o.Path }))
 	check("Token endpoint of an instance", 2, mapped(msi.Operations(), func(path string) string { return "GET | " + path }))
 	check("Registry", 3, mapped(registry.Operations(), func(o registry.Operation) string { return o.Method + " | " + o.Path + " | " + o.Need }))
+	check("Page", 2, mapped(page.Operations(), func(o page.Operation) string {
+		if len(o.Needs) == 0 {
+			return o.Path + " | nothing"
+		}
+		return o.Path + " | " + strings.Join(o.Needs, ", ")
+	}))
 	check("Scoring", 2, mapped(scoring.Operations(), func(o scoring.Operation) string {
 		if o.Path == "" {
 			o.Path = "any other"

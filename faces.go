@@ -16,6 +16,7 @@ import (
 	"lapis/graph"
 	"lapis/identity"
 	"lapis/login"
+	"lapis/page"
 	"lapis/registry"
 	"lapis/resource"
 	"lapis/worker/process"
@@ -27,6 +28,7 @@ const (
 	storageAudience  = "https://storage.azure.com"
 	graphAudience    = "https://graph.microsoft.com"
 	scoringAudience  = "https://ml.azure.com"
+	pageAudience     = "https://page.lapis.localhost" // a token for it opens the page and nothing else
 )
 
 // armAudiences are all names that clients ask a Resource Manager token by.
@@ -45,7 +47,7 @@ func (s *Server) ownAudiences(plane string) []string {
 
 // isAudience reports whether a resource is one that the platform serves.
 func (s *Server) isAudience(resource string) bool {
-	known := append(s.armAudiences(), registryAudience, storageAudience, graphAudience, scoringAudience)
+	known := append(s.armAudiences(), registryAudience, storageAudience, graphAudience, scoringAudience, pageAudience)
 	known = append(append(known, s.ownAudiences("graph")...), s.ownAudiences("ml.azure")...)
 	return slices.Contains(known, strings.TrimRight(resource, "/")) ||
 		strings.HasPrefix(resource, "https://") && strings.HasSuffix(strings.TrimRight(resource, "/"), ".blob.core.windows.net")
@@ -109,9 +111,14 @@ func (s *Server) openFaces(context.Context) error {
 	if s.cfg.EgressDeny {
 		egress = gateway.EgressDeny
 	}
+	plain := map[string]http.Handler{metricsPath: s.arm}
+	look := s.newPage()
+	for _, row := range page.Operations() {
+		plain[row.Path] = look
+	}
 	s.gate = gateway.New(gateway.Config{
 		Face: s.faces.of, Quick: s.scores, CA: s.ca, Egress: egress, Upstream: gateway.UpstreamFromEnvironment(), Log: s.cfg.Log,
-		Plain: map[string]http.Handler{metricsPath: s.arm},
+		Plain: plain,
 	})
 	return nil
 }
@@ -162,7 +169,16 @@ func (s *Server) ownScoring() http.Handler {
 }
 
 func (s *Server) authenticateARM(ctx context.Context, raw string) (resource.Caller, error) {
-	claims, err := s.issuer.Verify(ctx, raw, s.armAudiences()...)
+	return s.callerOf(ctx, raw, s.armAudiences()...)
+}
+
+// authenticatePage takes what Resource Manager takes, and the page's own.
+func (s *Server) authenticatePage(ctx context.Context, raw string) (resource.Caller, error) {
+	return s.callerOf(ctx, raw, append(s.armAudiences(), pageAudience)...)
+}
+
+func (s *Server) callerOf(ctx context.Context, raw string, audiences ...string) (resource.Caller, error) {
+	claims, err := s.issuer.Verify(ctx, raw, audiences...)
 	if err != nil {
 		return resource.Caller{}, err
 	}

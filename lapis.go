@@ -36,6 +36,7 @@ import (
 	"lapis/identity"
 	"lapis/msi"
 	"lapis/operation"
+	"lapis/page"
 	"lapis/rbac"
 	"lapis/registry"
 	"lapis/resource"
@@ -136,6 +137,7 @@ type Server struct {
 	metrics    *telemetry.Metrics
 	tracing    *telemetry.Tracing // nil: off
 	meters     telemetry.Meters
+	refusals   page.Refusals
 	faces      faces
 	gate       *gateway.Gateway
 

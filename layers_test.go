@@ -24,7 +24,7 @@ var layers = map[string]int{
 	"identity": 2, "token": 2, "rbac": 2, "resource": 2, "operation": 2,
 	"storageaccount": 3, "managedidentity": 3, "blob": 3, "registry": 3, "workspace": 3,
 	"environment": 3, "worker": 3, "endpoint": 3, "scoring": 3, "msi": 3, "template": 3, "companion": 3, "telemetry": 3,
-	"arm": 4, "login": 4, "graph": 4, "gateway": 4,
+	"arm": 4, "login": 4, "graph": 4, "gateway": 4, "page": 4,
 	".":   5,
 	"cli": 6, "cmd": 6, "bench": 6, "test": 6,
 }

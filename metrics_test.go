@@ -1,6 +1,7 @@
 package lapis_test
 
 import (
+	"encoding/json"
 	"io"
 	"net/http"
 	"strings"
@@ -26,7 +27,9 @@ func (p *platform) plain(path, token string) answer {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	return answer{status: resp.StatusCode, header: resp.Header, text: string(data)}
+	a := answer{status: resp.StatusCode, header: resp.Header, text: string(data)}
+	_ = json.Unmarshal(data, &a.json)
+	return a
 }
 
 func TestMetricsAreForMonitoringReaders(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"lapis/arm"
+	"lapis/page"
 	"lapis/rbac"
 	"lapis/scoring"
 	"lapis/telemetry"
@@ -55,13 +56,28 @@ func (s *Server) metricsRoute() arm.Route {
 	}
 }
 
-// decided counts an answer of the roles.
+// newPage makes the page that shows all this to people.
+func (s *Server) newPage() *page.Face {
+	look := page.New(page.Config{
+		Tree: s.tree, Operations: s.operations, Roles: s.roles, Directory: s.directory, Metrics: s.metrics, Refusals: &s.refusals,
+		Observed: s.observed, Authenticate: s.authenticatePage, Authorize: s.requireOn(managementPlane),
+		Tenant: s.home.Tenant, Subscription: s.home.Subscription, Version: Version(), Now: s.cfg.Now, Log: s.cfg.Log,
+	})
+	s.onClose(look.Close)
+	return look
+}
+
+// decided counts an answer of the roles, and remembers a refusal.
 func (s *Server) decided(q rbac.Query, allowed bool) {
 	plane := q.Plane
 	if plane == "" {
 		plane = managementPlane
 	}
 	s.metrics.Decided(plane, allowed)
+	if !allowed {
+		q.Plane = plane
+		s.refusals.Add(q, s.cfg.Now())
+	}
 }
 
 // scored is told of each request to an endpoint.

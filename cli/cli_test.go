@@ -63,3 +63,19 @@ func TestEnvironmentIsWrittenForEveryShell(t *testing.T) {
 		}
 	}
 }
+
+func TestPageIsOfThisMachine(t *testing.T) {
+	for proxy, want := range map[string]string{
+		"http://127.0.0.1:34987":               "http://127.0.0.1:34987/page",
+		"http://[::]:34987":                    "http://127.0.0.1:34987/page",
+		"http://0.0.0.0:80":                    "http://127.0.0.1:80/page",
+		"http://[::1]:34987":                   "http://[::1]:34987/page",
+		"http://instance:secret@localhost:1/x": "http://localhost:1/page",
+		"":                                     "",
+		"127.0.0.1:34987":                      "",
+	} {
+		if got, err := pageAt(proxy); got != want || (err == nil) != (want != "") {
+			t.Errorf("%q: %q, %v", proxy, got, err)
+		}
+	}
+}

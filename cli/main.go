@@ -67,7 +67,7 @@ func run(ctx context.Context, app *az.App, args []string, hooks Hooks) int {
 	root := app.Root()
 	root.Short = "the managed identity path of Azure Machine Learning, on your own machine"
 	p := &platform{App: app, hooks: hooks}
-	for _, verb := range []*cobra.Command{p.up(), p.env(), p.shell(), p.status(), p.explain(), p.metrics(), p.mirrorReport(), p.tour(), p.doctor(), p.completion()} {
+	for _, verb := range []*cobra.Command{p.up(), p.env(), p.shell(), p.status(), p.explain(), p.metrics(), p.page(), p.mirrorReport(), p.tour(), p.doctor(), p.completion()} {
 		root.AddCommand(verb)
 	}
 	return app.Execute(ctx, root, args[1:])

@@ -28,6 +28,7 @@ const (
 	AudienceStorage = "https://storage.azure.com"
 	AudienceML      = "https://ml.azure.com"
 	AudienceGraph   = "https://graph.microsoft.com"
+	AudiencePage    = "https://page.lapis.localhost" // the platform's page, and nothing else
 )
 
 // spare is how long before its end a token is no longer used.
