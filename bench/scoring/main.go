@@ -22,8 +22,6 @@ import (
 	"slices"
 	"syscall"
 	"time"
-
-	"lapis/processors"
 )
 
 //go:embed score.py
@@ -64,7 +62,6 @@ func main() {
 }
 
 func run(ctx context.Context, o options) (err error) {
-	processors.LeaveOne() // the bare worker is asked from here, as the front asks its own
 	dir, err := os.MkdirTemp("", "lapis-bench-scoring-")
 	if err != nil {
 		return err

@@ -11,7 +11,7 @@ import (
 type single struct {
 	bare           *direct
 	lapis, proxied *process
-	added, nginx   []float64 // us, one a round
+	added, nginx   []float64 // us, one a turn
 	whole          []float64 // us through the front
 	missing        error     // why there is no nginx
 }
@@ -40,7 +40,20 @@ func (s *single) stop() error {
 	return s.bare.stop()
 }
 
+// turns is in how many parts a round is cut: what is compared should have the
+// machine in the same mood.
+const turns = 5
+
 func (s *single) sample(ctx context.Context, spell time.Duration) error {
+	for range turns {
+		if err := s.turn(ctx, spell/turns); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *single) turn(ctx context.Context, spell time.Duration) error {
 	bare, err := s.bare.load(ctx, spell)
 	if err != nil {
 		return err
