@@ -49,7 +49,7 @@ func TestStreamPassesTheGatewayPieceByPiece(t *testing.T) {
 	if op := p.deploy("streams", "blue", p.deploymentBody(code, p.environment(), map[string]string{"VALVE": path})); op.str("status") != "Succeeded" {
 		t.Fatal(op.text)
 	}
-	p.must(p.traffic("streams", object{"blue": 100}), 200)
+	p.settle(p.traffic("streams", object{"blue": 100}))
 
 	req, err := http.NewRequest("POST", "https://streams."+p.info.Location+".inference.ml.azure.com/score", strings.NewReader("4"))
 	if err != nil {
