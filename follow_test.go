@@ -95,3 +95,23 @@ def run(raw):
 	p.stop()
 	t.Logf("stopped in %v", time.Since(began))
 }
+
+func TestLogHasWhatWasPrintedBeforeAnAnswer(t *testing.T) {
+	p := start(t, t.TempDir())
+	p.createEndpoint("says", nil)
+	code := p.upload("codes", "says", "onlinescoring", map[string]string{"score.py": `
+def init(): pass
+def run(raw): print("said", raw + ".")
+`})
+	if op := p.deploy("says", "blue", p.deploymentBody(code, p.environment(), nil)); op.str("status") != "Succeeded" {
+		t.Fatal(op.text)
+	}
+	p.settle(p.traffic("says", object{"blue": 100}))
+	key := p.key("says")
+	for n := range 50 {
+		p.must(p.score("says", key, fmt.Sprint(n)), 200)
+		if log := p.getLogs("says", "blue"); !strings.Contains(log, fmt.Sprintf("said %d.", n)) {
+			t.Fatalf("after its answer to %d the log ends so:\n%s", n, log[max(0, len(log)-500):])
+		}
+	}
+}

@@ -36,7 +36,8 @@ func (s *Service) getLogs(ctx context.Context, call resource.Call) (any, error) 
 	return map[string]string{"content": s.status(call.Resource) + "\n\nContainer logs:\n" + text + "\n"}, nil
 }
 
-// logPath checks what is asked of a log, and finds it.
+// logPath checks what is asked of a log, and finds it. What was printed is in
+// it then: who has got an answer finds what the script has said before.
 func (s *Service) logPath(ctx context.Context, call resource.Call, asked logRequest) (string, error) {
 	if asked.Tail < 0 || asked.Tail > maxTail {
 		return "", fault.E(fault.Invalid, "BadArgument", "tail is 0 to %d, not %d.", maxTail, asked.Tail).At("tail")
@@ -47,6 +48,9 @@ func (s *Service) logPath(ctx context.Context, call resource.Call, asked logRequ
 	}
 	switch strings.ToLower(asked.Container) {
 	case "", "inferenceserver":
+		if rev := s.serving(call.Resource.ID); rev != nil {
+			rev.pool.Log().Flush()
+		}
 		return s.consolePath(ep, call.Resource), nil
 	case "storageinitializer":
 		return s.storagePath(ep, call.Resource), nil

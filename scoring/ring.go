@@ -29,8 +29,8 @@ type LogRing struct {
 }
 
 // NewLogRing keeps at most limit lines (0: DefaultLogLines) and 16 MiB. Each
-// whole line also goes to sink, if there is one, such as a file: within a
-// millisecond or so, and before a writer's Close returns.
+// whole line also goes to sink, if there is one, such as a file: within
+// some ten milliseconds, and before a writer's Close returns.
 func NewLogRing(limit int, sink io.Writer) *LogRing {
 	if limit <= 0 {
 		limit = DefaultLogLines
@@ -58,12 +58,19 @@ func (r *LogRing) Tail(n int) string {
 	return text.String()
 }
 
+// Flush has the sink written what it has not got yet.
+func (r *LogRing) Flush() {
+	if r.sink != nil {
+		r.sink.Flush()
+	}
+}
+
 // shrink forgets the lines, if a sink has them.
 func (r *LogRing) shrink() {
 	if r.sink == nil {
 		return
 	}
-	r.sink.Flush()
+	r.Flush()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.lines, r.first, r.bytes = nil, 0, 0
@@ -135,8 +142,6 @@ func (w *lineWriter) Close() error {
 		w.ring.add(w.part)
 		w.part = nil
 	}
-	if w.ring.sink != nil {
-		w.ring.sink.Flush()
-	}
+	w.ring.Flush()
 	return nil
 }

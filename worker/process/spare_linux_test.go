@@ -110,9 +110,9 @@ func TestForkedAheadEndsWithTheRuntime(t *testing.T) {
 }
 
 func TestKilledAheadHarmsNobody(t *testing.T) {
-	p, spare := readied(t, plainScript)
+	p, _ := readied(t, plainScript)
 	running := p.start(t, plainScript)
-	spare = process.Spares(p.runtime)[0]
+	spare := process.Spares(p.runtime)[0]
 	_ = syscall.Kill(spare, syscall.SIGKILL)
 	i := p.start(t, plainScript) // whether its end was heard of or not
 	if process.PID(i) == spare || !process.Forked(i) {
