@@ -37,8 +37,11 @@ type found struct {
 type troubled struct{ failed, changing bool }
 
 const (
+	// readAtOnce records are one reading of the store; with no more than that
+	// in all, they are read at each look that finds a change.
 	readAtOnce = 500
-	// spare is how many times longer than reading took it is not done again.
+	// spareReading is how many times longer than reading more of them took it
+	// is not done again.
 	spareReading = 20
 )
 
@@ -85,7 +88,10 @@ func (t *trouble) look(ctx context.Context) (found, error) {
 		return t.last, err
 	}
 	ended := t.now()
-	t.last, t.next = f, ended.Add(spareReading*ended.Sub(began))
+	t.last, t.next = f, ended
+	if f.endpoints+f.deployments > readAtOnce {
+		t.next = ended.Add(spareReading * ended.Sub(began))
+	}
 	return f, nil
 }
 
