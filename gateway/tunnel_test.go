@@ -269,11 +269,11 @@ func TestUpstreamProxyThatRefusesIsNamedWithoutItsPassword(t *testing.T) {
 // own upstream.
 func TestGatewayIsNotItsOwnUpstream(t *testing.T) {
 	w := newWorld(t)
-	var self *url.URL
-	r := start(t, Config{Dial: w.dial, Upstream: func(*url.URL) (*url.URL, error) { return self, nil }})
+	var self atomic.Pointer[url.URL]
+	r := start(t, Config{Dial: w.dial, Upstream: func(*url.URL) (*url.URL, error) { return self.Load(), nil }})
 	_, port, _ := net.SplitHostPort(r.addr)
 	for _, host := range []string{r.addr, "localhost:" + port} {
-		self = &url.URL{Scheme: "http", Host: host}
+		self.Store(&url.URL{Scheme: "http", Host: host})
 		c := clientOf(t, r, w)
 		if got := get(t, c, "https://example.com/"); !strings.HasPrefix(got, "world") {
 			t.Errorf("%s: %q", host, got)
