@@ -59,21 +59,24 @@ func (c *conn) serve() {
 
 // await waits for the first byte of a request.
 func (c *conn) await() bool {
-	limit, now := or(c.server.IdleTimeout, idleTimeout), time.Now()
-	switch {
-	case c.idleUntil.IsZero(): // who connects has something to say
-		c.idleUntil = now
-		c.source.deadline = now.Add(or(c.server.HeaderTimeout, headerTimeout))
-	case c.idleUntil.Sub(now) < limit-limit/8: // so that it is not set for each request
-		c.idleUntil = now.Add(limit)
-		fallthrough
-	default:
-		c.source.deadline = c.idleUntil
-	}
+	c.source.deadline = c.patience(time.Now())
 	if _, err := c.in.Peek(1); err != nil {
 		return false
 	}
 	return c.state.CompareAndSwap(idle, busy)
+}
+
+// patience is until when a request may begin. It is not another moment for
+// each request, so that the deadline need not be set each time.
+func (c *conn) patience(now time.Time) time.Time {
+	if c.idleUntil.IsZero() { // who connects has something to say
+		c.idleUntil = now
+		return now.Add(or(c.server.HeaderTimeout, headerTimeout))
+	}
+	if limit := or(c.server.IdleTimeout, idleTimeout); c.idleUntil.Sub(now) < limit-limit/8 {
+		c.idleUntil = now.Add(limit)
+	}
+	return c.idleUntil
 }
 
 // closeIfIdle ends a connection without a request.
