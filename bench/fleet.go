@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net/http"
@@ -9,7 +8,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -161,7 +159,7 @@ func atRest(ctx context.Context, pid int) error {
 	defer tick.Stop()
 	last, quiet := -1, 0
 	for quiet < 4 {
-		now, err := ticks(pid)
+		now, err := lineage.Ticks(pid)
 		if err != nil {
 			return err
 		}
@@ -176,21 +174,6 @@ func atRest(ctx context.Context, pid int) error {
 		}
 	}
 	return nil
-}
-
-// ticks is the CPU time of a process, in hundredths of a second.
-func ticks(pid int) (int, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, err
-	}
-	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
-	user, err := strconv.Atoi(fields[11])
-	if err != nil {
-		return 0, err
-	}
-	system, err := strconv.Atoi(fields[12])
-	return user + system, err
 }
 
 // sleepy is what a deployment says that goes to zero a second after its last request.

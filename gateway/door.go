@@ -219,7 +219,6 @@ func (d *door) shutdown(ctx context.Context) (err error) {
 		err = d.secure.Shutdown(ctx)
 		err = errors.Join(err, d.plain.Shutdown(ctx), d.quick.Shutdown(ctx))
 		if err != nil {
-			d.quick.Close()
 			_ = errors.Join(d.secure.Close(), d.plain.Close())
 		}
 		d.cancel()

@@ -69,9 +69,6 @@ func (a *answer) Write(p []byte) (int, error) {
 	return a.send(p)
 }
 
-// WriteString is Write.
-func (a *answer) WriteString(text string) (int, error) { return a.Write([]byte(text)) }
-
 // begin writes the head and what was held; next is what follows that.
 func (a *answer) begin(next []byte) error {
 	if a.begun {

@@ -3,6 +3,7 @@ package http1
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -71,9 +72,9 @@ func (c *conn) await() bool {
 func (c *conn) patience(now time.Time) time.Time {
 	if c.idleUntil.IsZero() { // who connects has something to say
 		c.idleUntil = now
-		return now.Add(or(c.server.HeaderTimeout, headerTimeout))
+		return now.Add(cmp.Or(c.server.HeaderTimeout, headerTimeout))
 	}
-	if limit := or(c.server.IdleTimeout, idleTimeout); c.idleUntil.Sub(now) < limit-limit/8 {
+	if limit := cmp.Or(c.server.IdleTimeout, idleTimeout); c.idleUntil.Sub(now) < limit-limit/8 {
 		c.idleUntil = now.Add(limit)
 	}
 	return c.idleUntil
@@ -97,9 +98,9 @@ func (r *refused) Error() string { return r.why }
 // read takes the head of the request that has begun.
 func (c *conn) read() (*http.Request, error) {
 	if buffered, _ := c.in.Peek(c.in.Buffered()); !bytes.Contains(buffered, []byte("\r\n\r\n")) {
-		c.source.deadline = time.Now().Add(or(c.server.HeaderTimeout, headerTimeout))
+		c.source.deadline = time.Now().Add(cmp.Or(c.server.HeaderTimeout, headerTimeout))
 	}
-	c.source.limit(or(c.server.MaxHeader, maxHeader))
+	c.source.limit(cmp.Or(c.server.MaxHeader, maxHeader))
 	r, err := http.ReadRequest(c.in)
 	broken := c.source.unlimit()    // what ReadRequest says of it may be that half a line is malformed
 	c.source.deadline = time.Time{} // of the body; the handler knows better

@@ -48,14 +48,6 @@ const (
 	maxHeader     = 64 << 10
 )
 
-func or[T comparable](given, otherwise T) T {
-	var zero T
-	if given == zero {
-		return otherwise
-	}
-	return given
-}
-
 // ServeConn answers requests until the connection ends, and closes it. Every
 // request has a context of ctx that also ends with the connection.
 func (s *Server) ServeConn(ctx context.Context, peer net.Conn) {
